@@ -1,0 +1,111 @@
+"""The layers that the U-Net is made of."""
+
+from math import pi
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class TimeFeatures(nn.Module):
+    """Turns network time [B] into features [B, features] through learned Fourier frequencies."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.frequencies = nn.Parameter(torch.randn(128))
+        self.project = nn.Linear(1 + 2 * 128, features)
+        self.shared = nn.Linear(features, features)
+
+    def forward(self, time: Tensor, extra: Tensor | None = None) -> Tensor:
+        time = time.to(self.frequencies.dtype)[:, None]  # [B, 1]
+        phase = 2 * pi * time * self.frequencies
+        features = F.gelu(self.project(torch.cat([time, phase.sin(), phase.cos()], dim=1)))
+        if extra is not None:
+            features = features + extra
+        # The published network runs one layer twice: both steps share their weights.
+        for _ in range(2):
+            features = F.gelu(self.shared(features))
+        return features
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x))))))."""
+
+    def __init__(self, channels: int, *, groups: int, dim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, channels)
+        self.conv1 = CONVOLUTIONS[dim](channels, channels, kernel_size=3, padding=1)
+        self.norm2 = nn.GroupNorm(groups, channels)
+        self.conv2 = CONVOLUTIONS[dim](channels, channels, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(F.silu(self.norm2(hidden)))
+
+
+class ChannelNorm(torch.autograd.Function):
+    """Brings the channels of each position to mean 0 and variance 1, as LayerNorm does where channels come last.
+
+    On a CPU it beats two transposes around layer_norm, and with its own gradient it keeps one copy of x for the
+    way back, where the same lines under autograd keep three.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # squares of float16 would overflow
+        normal = wide - wide.mean(dim=1, keepdim=True)
+        rate = (normal.square().mean(dim=1, keepdim=True) + 1e-6).rsqrt()  # 1 / standard deviation
+        normal = normal.mul_(rate).to(x.dtype)
+        ctx.save_for_backward(normal, rate)
+        return normal
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # dx = rate * (g - mean(g) - normal * mean(g * normal)), means over the channels
+        normal, rate = ctx.saved_tensors
+        along = (gradient * normal).mean(dim=1, keepdim=True)
+        change = gradient - gradient.mean(dim=1, keepdim=True)
+        return (change.addcmul_(normal, along, value=-1) * rate).to(gradient.dtype)
+
+
+class Modulation(nn.Module):
+    """Normalises the channels of each position, then scales and shifts each channel as the features say."""
+
+    def __init__(self, channels: int, *, features: int) -> None:
+        super().__init__()
+        self.scale_shift = nn.Linear(features, 2 * channels)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        values = self.scale_shift(features).to(x.dtype)
+        scale, shift = values.reshape(*values.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)  # [B, C, 1] each
+        return torch.addcmul(shift, ChannelNorm.apply(x), 1 + scale)
+
+
+class Attention(nn.Module):
+    """x + attention of its positions to each other, or to the tokens of a sequence."""
+
+    def __init__(self, channels: int, *, heads: int, features: int, sequence_features: int | None = None) -> None:
+        super().__init__()
+        context = channels if sequence_features is None else sequence_features
+        self.heads = heads
+        self.query_norm = nn.LayerNorm(channels)
+        self.context_norm = nn.LayerNorm(context)
+        self.query = nn.Linear(channels, heads * features, bias=False)
+        self.key_value = nn.Linear(context, 2 * heads * features, bias=False)
+        self.out = nn.Linear(heads * features, channels, bias=False)
+
+    def forward(self, x: Tensor, sequence: Tensor | None = None) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)  # [B, N, C]
+        query = self.query(self.query_norm(tokens))
+        key, value = self.key_value(self.context_norm(tokens if sequence is None else sequence)).chunk(2, dim=-1)
+        attended = F.scaled_dot_product_attention(self._split(query), self._split(key), self._split(value))
+        change = self.out(attended.transpose(1, 2).flatten(2))  # [B, N, C]
+        return x + change.transpose(1, 2).reshape(x.shape)
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, N, features]

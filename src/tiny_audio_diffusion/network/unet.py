@@ -1,0 +1,220 @@
+"""The U-Net of the published models, as one flat list of levels."""
+
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tiny_audio_diffusion.network.base import Network
+from tiny_audio_diffusion.network.layers import CONVOLUTIONS, Attention, Modulation, ResidualBlock, TimeFeatures
+
+
+class Item(nn.Module):
+    """One step within a level: residual block, modulation, then attention where the level has it."""
+
+    def __init__(
+        self,
+        residual: ResidualBlock,
+        modulation: Modulation,
+        attention: Attention | None,
+        cross_attention: Attention | None,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        self.modulation = modulation
+        self.attention = attention
+        self.cross_attention = cross_attention
+
+    def forward(self, x: Tensor, features: Tensor, sequence: Tensor | None) -> Tensor:
+        x = self.modulation(self.residual(x), features)
+        if self.attention is not None:
+            x = self.attention(x)
+        if self.cross_attention is not None:
+            x = self.cross_attention(x, sequence)
+        return x
+
+
+class Level(nn.Module):
+    """One resolution, with `factor` outside positions to each of its own; the next level works between its two ways."""
+
+    def __init__(
+        self,
+        downsample: nn.Module,
+        descent: list[Item],
+        ascent: list[Item],
+        upsample: nn.Module,
+        skip: nn.Linear,
+        *,
+        factor: int,
+    ) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.descent = nn.ModuleList(descent)
+        self.ascent = nn.ModuleList(ascent)
+        self.upsample = upsample
+        self.skip = skip
+        self.factor = factor
+
+    def enter(self, x: Tensor, features: Tensor, sequence: Tensor | None) -> Tensor:
+        """From the outside to this level, through the items on the way down."""
+        x = self.downsample(x)
+        for item in self.descent:
+            x = item(x, features, sequence)
+        return x
+
+    def leave(self, x: Tensor, outside: Tensor, features: Tensor, sequence: Tensor | None) -> Tensor:
+        """Through the items on the way up, back to the outside: outside + scale(features) * result."""
+        for item in self.ascent:
+            x = item(x, features, sequence)
+        x = F.interpolate(x, scale_factor=self.factor) if self.factor > 1 else x
+        scale = self.skip(features).reshape(len(features), -1, *[1] * (x.ndim - 2))  # [B, C, 1]
+        return torch.addcmul(outside, scale, self.upsample(x))
+
+
+class UNet(Network):
+    """Predicts from noisy sound x [B, C, L] and time [B]; each entry of the lists describes one level.
+
+    `patch` consecutive samples count as one position of as many more channels. Conditions: a vector [B, features]
+    joins the time, a sequence [B, N, features] is attended to wherever the level has attention, and channels
+    [B, C, L] stand beside the noisy sound.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        channels: Sequence[int],
+        factors: Sequence[int],
+        items: Sequence[int],
+        attentions: Sequence[int],
+        attention_heads: int,
+        attention_features: int,
+        modulation_features: int = 1024,
+        groups: int = 8,
+        dim: int = 1,
+        patch: int = 1,
+        vector_features: int = 0,
+        sequence_features: int = 0,
+        condition_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_lists(channels=channels, factors=factors, items=items, attentions=attentions)
+        _check_groups(channels, groups)
+        if in_channels < 1:
+            raise ValueError(f"in_channels is {in_channels}: use 1 or more")
+        if dim not in CONVOLUTIONS:
+            raise ValueError(f"dim is {dim}: use one of {', '.join(map(str, CONVOLUTIONS))}")
+        if patch < 1 or (patch > 1 and dim > 1):
+            raise ValueError(f"patch is {patch}: use 1 or, where dim is 1, more")
+        if sequence_features and not any(attentions):
+            raise ValueError(
+                f"sequence_features is {sequence_features} and no level attends: set an entry of attentions"
+            )
+        self.patch = patch
+        self.multiple = patch * prod(factors)
+        self.takes = {
+            "vector": vector_features > 0,
+            "sequence": sequence_features > 0,
+            "channels": condition_channels > 0,
+        }
+        self.time = TimeFeatures(modulation_features)
+        self.vector = nn.Linear(vector_features, modulation_features) if vector_features else None
+
+        convolution = CONVOLUTIONS[dim]
+        attention = partial(Attention, heads=attention_heads, features=attention_features)
+
+        def item(width: int, attends: bool) -> Item:
+            return Item(
+                ResidualBlock(width, groups=groups, dim=dim),
+                Modulation(width, features=modulation_features),
+                attention(width) if attends else None,
+                attention(width, sequence_features=sequence_features) if attends and sequence_features else None,
+            )
+
+        self.levels = nn.ModuleList()
+        outer, conditions = patch * in_channels, patch * condition_channels
+        for width, factor, count, attends in zip(channels, factors, items, attentions, strict=True):
+            level = Level(
+                convolution(outer + conditions, width, kernel_size=factor, stride=factor),
+                [item(width, bool(attends)) for _ in range(count)],
+                [item(width, bool(attends)) for _ in range(count)],
+                convolution(width, outer, kernel_size=3, padding=1),
+                nn.Linear(modulation_features, outer),
+                factor=factor,
+            )
+            self.levels.append(level)
+            outer, conditions = width, 0
+
+    def forward(
+        self,
+        x: Tensor,  # [B, C, L]
+        time: Tensor,  # [B]
+        *,
+        vector: Tensor | None = None,  # [B, vector_features]
+        sequence: Tensor | None = None,  # [B, N, sequence_features]
+        channels: Tensor | None = None,  # [B, condition_channels, L]
+    ) -> Tensor:
+        self._check_conditions(vector=vector, sequence=sequence, channels=channels)
+        for length in x.shape[2:]:
+            self.check_length(length)
+        features = self.time(time, None if self.vector is None else self.vector(vector))
+        features = F.silu(features)  # what every modulation and skip reads of them
+
+        x = fold(x, self.patch)
+        # Only the first level's way in sees the condition: its skip carries the noisy input alone.
+        inward = x if channels is None else torch.cat([x, fold(channels, self.patch)], dim=1)
+        levels = cast(list[Level], list(self.levels))
+        outsides = []
+        for level in levels:
+            outsides.append(x)
+            x = inward = level.enter(inward, features, sequence)
+        for level in reversed(levels):
+            x = level.leave(x, outsides.pop(), features, sequence)
+        return unfold(x, self.patch)
+
+    def _check_conditions(self, **conditions: Tensor | None) -> None:
+        for name, given in conditions.items():
+            if self.takes[name] and given is None:
+                raise ValueError(f"the network needs the condition {name!r}")
+            if given is not None and not self.takes[name]:
+                raise ValueError(f"the network takes no condition {name!r}")
+
+
+def fold(x: Tensor, patch: int) -> Tensor:
+    """Moves `patch` samples into channels: [B, C, L] to [B, C * patch, L / patch], channel c * patch + phase."""
+    if patch == 1:
+        return x
+    return x.unflatten(-1, (-1, patch)).transpose(2, 3).flatten(1, 2)
+
+
+def unfold(x: Tensor, patch: int) -> Tensor:
+    """Undoes `fold`: [B, C * patch, L / patch] to [B, C, L]."""
+    if patch == 1:
+        return x
+    return x.unflatten(1, (-1, patch)).transpose(2, 3).flatten(2)
+
+
+def _check_lists(**lists: Sequence[int]) -> None:
+    levels = len(lists["channels"])
+    for name, values in lists.items():
+        if len(values) != levels:
+            raise ValueError(f"{name} has {len(values)} entries, channels has {levels}: give one for each level")
+        least = 0 if name in ("items", "attentions") else 1
+        for index, value in enumerate(values):
+            if value < least or (name == "attentions" and value > 1):
+                choices = "0 or 1" if name == "attentions" else f"{least} or more"
+                raise ValueError(f"{name}[{index}] is {value}: use {choices}")
+    if levels == 0:
+        raise ValueError("channels is empty: give one entry for each level")
+
+
+def _check_groups(channels: Sequence[int], groups: int) -> None:
+    if groups < 1:
+        raise ValueError(f"groups is {groups}: use 1 or more")
+    for index, width in enumerate(channels):
+        if width % groups:
+            raise ValueError(f"channels[{index}] is {width}, which groups={groups} does not divide")
