@@ -1,0 +1,1 @@
+"""From folders of sound files to batches."""
