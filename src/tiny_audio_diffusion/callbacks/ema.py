@@ -1,0 +1,61 @@
+"""Averages of the weights over training, updated once per optimizer step; validation and sounds use the average.
+
+Lightning's own WeightAveraging swaps the two sets around validation and keeps both in the checkpoint
+(`state_dict` is the average, `current_model_state` the weights in training); here are the two decays.
+"""
+
+import numpy
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class _Average(WeightAveraging):
+    def __init__(self) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=self._update)
+        self.step = 0
+
+    def decay(self, step: int) -> float:
+        """How much of the average stays at optimizer step `step`, counted from 1."""
+        raise NotImplementedError
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if step_idx is None:
+            return False
+        self.step = step_idx + 1
+        return True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The module keeps the weights in training: checkpoints hold both sets, and a later fit goes on from these."""
+
+    @torch.no_grad()
+    def _update(self, averaged: list[Tensor], current: list[Tensor], _count: Tensor) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - self.decay(self.step))
+
+
+class ExponentialAverage(_Average):
+    """Decay that rises from 0 to `beta` as 1 - (1 + k / inv_gamma)^-power, k steps after `update_after_step`."""
+
+    def __init__(self, *, beta: float, power: float, inv_gamma: float = 1.0, update_after_step: int = 100):
+        super().__init__()
+        self.beta, self.power, self.inv_gamma, self.update_after_step = beta, power, inv_gamma, update_after_step
+
+    def decay(self, step: int) -> float:
+        since = max(0, step - self.update_after_step - 1)
+        return min(self.beta, 1 - (1 + since / self.inv_gamma) ** -self.power)
+
+
+class PowerAverage(_Average):
+    """A profile as wide as `relative_width` of the steps so far, at any time (Karras et al., 2024)."""
+
+    def __init__(self, *, relative_width: float):
+        super().__init__()
+        if not 0 < relative_width < 0.28:
+            raise ValueError(f"relative_width must lie in (0, 0.28), not {relative_width}")
+        # relative_width = sqrt(g + 1) / ((g + 2) sqrt(g + 3)), solved for the exponent g
+        squared = relative_width**-2
+        self.exponent = float(numpy.roots([1, 7, 16 - squared, 12 - squared]).real.max())
+
+    def decay(self, step: int) -> float:
+        return (1 - 1 / step) ** (self.exponent + 1)

@@ -1,0 +1,84 @@
+"""The LightningModule: training and validation steps, optimizer, and what travels in a checkpoint."""
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tiny_audio_diffusion.diffusion import Diffusion
+from tiny_audio_diffusion.representation import Raw
+
+Batch = dict[str, Any]  # {"audio": [B, C, L], "path": list of B names, "label": [B]}
+
+
+class Module(pl.LightningModule):
+    """Trains a diffusion on represented sounds."""
+
+    def __init__(
+        self,
+        *,
+        diffusion: Diffusion,
+        representation: Raw,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        warmup_steps: int,
+        decay_to: float,
+        validation_levels: Sequence[float],
+    ):
+        super().__init__()
+        self.diffusion, self.representation = diffusion, representation
+        self.optimizer, self.warmup_steps, self.decay_to = optimizer, warmup_steps, decay_to
+        self.validation_levels = list(validation_levels)
+        self.config = ""  # the resolved configuration as text: a checkpoint says what it is
+
+    def on_train_start(self) -> None:
+        """Every process draws noise of its own."""
+        if self.global_rank > 0:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = self.diffusion.loss(self.representation.encode(batch["audio"]))
+        self.log("train_loss", loss, batch_size=len(batch["audio"]))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Error of the clean estimate at fixed levels and with fixed noise, per level.
+
+        Divided by sigma² / (1 + sigma²), the error of the best estimate that knows only the sounds' level: 1 means that
+        nothing was learned, at every level and for every objective.
+        """
+        clean = self.representation.encode(batch["audio"])
+        noise = torch.stack([_noise_of(path, clean[0]) for path in batch["path"]])
+        errors = []
+        for level in self.validation_levels:
+            sigma = torch.full((len(clean),), level, dtype=torch.float64)
+            error = (self.diffusion.denoise(clean + level * noise, sigma) - clean).square().mean()
+            errors.append(error * (1 + level**2) / level**2)
+            self.log(f"valid_loss_sigma_{level:g}", errors[-1], batch_size=len(clean), sync_dist=True)
+        self.log("valid_loss", torch.stack(errors).mean(), batch_size=len(clean), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.diffusion.parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        """Linear warm-up, then a straight line down to `decay_to` at the last step (constant without a last step)."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        last = self.trainer.max_steps
+        if last is None or last <= 0:
+            return warmup
+        return warmup * (1 - (1 - self.decay_to) * min(1.0, step / last))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+
+def _noise_of(path: str, like: Tensor) -> Tensor:
+    """The same noise for the same file name in every run."""
+    generator = torch.Generator().manual_seed(zlib.crc32(Path(path).name.encode()))
+    return torch.randn(like.shape, generator=generator).to(like)

@@ -1,0 +1,37 @@
+"""The Lightning Trainer, with `gpus` as people know it and a precision that fits the device."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+
+def build(*, gpus: int | None = None, precision: str | int = "auto", **options: Any) -> pl.Trainer:
+    """A Trainer; `gpus` 0 is the CPU, -1 all GPUs, null whatever there is. All other keys are Lightning's own."""
+    if gpus is not None:
+        options |= _devices(gpus)
+    on_gpu = options.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if precision == "auto":
+        precision = best_precision("cuda" if on_gpu else "cpu")
+    # Sounds are split over the processes by the datamodule's own sampler, which can go on where it stopped.
+    return pl.Trainer(precision=precision, use_distributed_sampler=False, **options)  # type: ignore[arg-type]
+
+
+def best_precision(device: str) -> str:
+    """bf16 where the hardware computes in it, else fp16 with loss scaling on a GPU, else float32."""
+    if device == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+def _devices(gpus: int) -> dict[str, Any]:
+    if gpus == 0:
+        return {"accelerator": "cpu", "devices": 1}
+    found = torch.cuda.device_count()
+    if gpus < -1:
+        raise ValueError(f"trainer.gpus={gpus}: choose 0 (CPU), a number of GPUs, or -1 (all of them)")
+    if found == 0:
+        raise ValueError(f"trainer.gpus={gpus}, but PyTorch sees no GPU here: trainer.gpus=0 trains on the CPU")
+    if gpus > found:
+        raise ValueError(f"trainer.gpus={gpus}, but there are {found}: choose 0 to {found}, or -1 for all")
+    return {"accelerator": "gpu", "devices": gpus}

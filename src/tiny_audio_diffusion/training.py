@@ -1,0 +1,78 @@
+"""A run from its configuration: build, measure the level of the sounds, train, say what came out."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tiny_audio_diffusion import checkpoint
+from tiny_audio_diffusion.callbacks import Summary
+from tiny_audio_diffusion.command import say
+from tiny_audio_diffusion.data.datamodule import DataModule
+from tiny_audio_diffusion.data.scan import write_report
+from tiny_audio_diffusion.module import Module
+
+
+def train(config: DictConfig) -> pl.Trainer:
+    """Train as configured, or go on from `config.ckpt`; returns the trainer with everything that happened."""
+    quieten_lightning()
+    resume = checkpoint.find(config.ckpt, logs=config.logs_dir) if config.ckpt else None
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    folder = Path(config.run_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    module = build_module(config)
+    datamodule: DataModule = instantiate(config.datamodule)
+    datamodule.setup("fit")
+    module.representation.measure(datamodule.training_audio(config.level_sounds))
+    trainer = build_trainer(config)
+    if trainer.is_global_zero:
+        OmegaConf.save(OmegaConf.create(module.config), folder / "config.yaml")
+        write_report(datamodule.dataset.files, folder / "data_report.csv")
+    say(_opening(config, module, trainer))
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        say(f"stopped at step {trainer.global_step}; go on with ckpt=last")
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Summary) and trainer.is_global_zero:
+            say(callback.report(trainer))
+    return trainer
+
+
+def quieten_lightning() -> None:
+    """Our own lines say what matters; these are Lightning's about itself."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
+    # the run's folder holds its configuration before the first line of metrics.csv
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    # prepared sounds lie in memory: workers would only copy them
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+
+
+def build_module(config: DictConfig) -> Module:
+    """The LightningModule with the resolved configuration inside, as text."""
+    module: Module = instantiate(config.module)
+    module.diffusion.network.check_length(config.length)
+    module.config = OmegaConf.to_yaml(config, resolve=True)
+    return module
+
+
+def build_trainer(config: DictConfig) -> pl.Trainer:
+    """The Lightning Trainer with the configured callbacks and loggers."""
+    callbacks = [instantiate(node) for node in config.callbacks.values() if node]
+    loggers = instantiate(config.loggers)
+    return instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=config.run_folder)
+
+
+def _opening(config: DictConfig, module: Module, trainer: pl.Trainer) -> str:
+    parameters = sum(parameter.numel() for parameter in module.diffusion.parameters())
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return (
+        f"{parameters:,} parameters on {name}, {trainer.precision}, "
+        f"{trainer.world_size} process{'es' if trainer.world_size > 1 else ''}; "
+        f"level of the sounds {module.representation.level.item():.4f}\nrun folder {Path(config.run_folder).resolve()}"
+    )

@@ -1,0 +1,177 @@
+"""Whole runs at tiny size: what they leave behind, that they repeat, resume, switch parts and stop in time."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from runs import QUIET, tiny_config, write_sounds
+
+from tiny_audio_diffusion import checkpoint
+from tiny_audio_diffusion.diffusion import Diffusion
+from tiny_audio_diffusion.trainer import best_precision
+from tiny_audio_diffusion.trainer import build as build_trainer
+from tiny_audio_diffusion.training import train
+
+pytestmark = QUIET
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sounds(tmp_path_factory.mktemp("some sounds (1)=x"))
+
+
+@pytest.fixture(scope="module")
+def finished(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 4 steps, validated every 2."""
+    folder = tmp_path_factory.mktemp("run")
+    train(tiny_config(sounds, folder))
+    return folder
+
+
+def metric(folder: Path, name: str) -> list[float]:
+    with (folder / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def test_a_run_leaves_everything_in_its_folder(finished: Path) -> None:
+    assert len(metric(finished, "train_loss")) == 4
+    assert len(metric(finished, "valid_loss")) == 2
+    assert len(metric(finished, "valid_loss_sigma_0.01")) == 2
+    for step in ("step_000002", "step_000004"):
+        assert (finished / "samples" / step / "sheet.png").stat().st_size > 10_000
+        for name in ("sound_000.wav", "sound_001.wav"):
+            info = soundfile.info(finished / "samples" / step / name)
+            assert (info.samplerate, info.channels, info.frames) == (44100, 2, 1024)
+    files = {path.name for path in finished.iterdir()}
+    assert files >= {"config.yaml", "data_report.csv", "metrics.csv", "checkpoints", "samples"}
+    assert (finished / "checkpoints" / "last.ckpt").exists()
+    assert list((finished / "checkpoints").glob("best-step_*.ckpt"))
+
+
+def test_a_checkpoint_explains_itself_and_makes_sounds(finished: Path) -> None:
+    path = finished / "checkpoints" / "last.ckpt"
+    config, content = checkpoint.read(path)
+    assert config.length == 1024
+    assert content["global_step"] == 4
+    pipeline = checkpoint.load_pipeline(path)
+    assert pipeline.representation.level > 0
+    first = pipeline.generate(3, seed=5, batch_size=2)
+    assert first.shape == (3, 2, 1024)
+    torch.testing.assert_close(pipeline.generate(1, seed=7), first[2:], rtol=0, atol=1e-5)
+    assert pipeline.generate(1, length=1000).shape[-1] == 1000
+
+
+def test_samples_and_checkpoints_use_the_average(finished: Path) -> None:
+    content = checkpoint.read(finished / "checkpoints" / "last.ckpt")[1]
+    average, current = content["state_dict"], content["current_model_state"]
+    name = "diffusion.network.levels.0.upsample.weight"
+    assert not torch.equal(average[name], current[name])
+    pipeline = checkpoint.load_pipeline(finished / "checkpoints" / "last.ckpt")
+    sound = soundfile.read(finished / "samples" / "step_000004" / "sound_000.wav", dtype="float32")[0].T
+    made = pipeline.generate(2, seed=0, batch_size=2)[0].clamp(-1, 1)
+    torch.testing.assert_close(torch.from_numpy(sound.copy()), made, rtol=0, atol=1e-4)
+
+
+def test_one_seed_gives_one_run(sounds: Path, finished: Path, tmp_path: Path) -> None:
+    train(tiny_config(sounds, tmp_path))
+    assert metric(tmp_path, "train_loss") == metric(finished, "train_loss")
+    assert metric(tmp_path, "valid_loss") == metric(finished, "valid_loss")
+    train(tiny_config(sounds, tmp_path / "other", "seed=1"))
+    assert metric(tmp_path / "other", "train_loss") != metric(finished, "train_loss")
+
+
+@pytest.mark.parametrize("plus", ["", "+"])
+def test_resume_goes_on_with_steps_and_average(sounds: Path, finished: Path, tmp_path: Path, plus: str) -> None:
+    path = finished / "checkpoints" / "last.ckpt"
+    trainer = train(tiny_config(sounds, tmp_path, f"{plus}ckpt='{path}'", "trainer.max_steps=6"))
+    assert trainer.global_step == 6
+    assert len(metric(tmp_path, "train_loss")) == 2
+    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")[1]
+    assert content["optimizer_states"][0]["state"][0]["step"] == 6
+    assert content["averaging_state"]["n_averaged"] == 6
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        ["objective=k"],
+        ["objective=flow", "schedule@noise=logit_normal"],
+        ["sampler=heun"],
+        ["sampler=dpm2m_sde", "schedule@ladder=karras"],
+        ["representation=soft_companded"],
+        ["threshold=0.95", "accumulate_grad_batches=3"],
+        ["channels=1", "sampling_rate=22050"],
+    ],
+    ids=" ".join,
+)
+def test_one_override_switches_a_part(sounds: Path, tmp_path: Path, switch: list[str]) -> None:
+    trainer = train(tiny_config(sounds, tmp_path, *switch, experiment="drum_diffusion"))
+    assert trainer.global_step == 4
+    assert all(0 < loss < 10 for loss in metric(tmp_path, "train_loss"))
+    assert (tmp_path / "samples" / "step_000002" / "sound_000.wav").exists()
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_few_files_train_and_validate(count: int, tmp_path: Path) -> None:
+    sounds = write_sounds(tmp_path / "sounds", count)
+    train(tiny_config(sounds, tmp_path / "run", "batch_size=4"))
+    assert len(metric(tmp_path / "run", "valid_loss")) == 2
+
+
+def test_a_bad_loss_stops_before_it_does_harm(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, calls = Diffusion.loss, []
+
+    def breaking(self: Diffusion, *args: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return loss(self, *args, **options) * (float("nan") if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(Diffusion, "loss", breaking)
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 4(.|\n)*sound_\d\d.wav"):
+        train(tiny_config(sounds, tmp_path))
+    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")[1]
+    assert content["global_step"] == 2
+    for weights in (content["state_dict"], content["current_model_state"]):
+        assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_bad_gradients_stop_too(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = Diffusion.loss
+
+    def breaking(self: Diffusion, *args: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
+        value = loss(self, *args, **options)
+        value.register_hook(lambda gradient: gradient * float("inf"))
+        return value
+
+    monkeypatch.setattr(Diffusion, "loss", breaking)
+    with pytest.raises(FloatingPointError, match="gradient's norm is"):
+        train(tiny_config(sounds, tmp_path))
+
+
+def test_gpus_are_lightnings_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build_trainer(gpus=0, logger=False).accelerator.__class__.__name__ == "CPUAccelerator"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="sees no GPU"):
+        build_trainer(gpus=1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="0 to 2"):
+        build_trainer(gpus=3)
+
+
+@pytest.mark.parametrize(
+    ("device", "supported", "expected"),
+    [
+        ("cuda", True, "bf16-mixed"),
+        ("cuda", False, "16-mixed"),
+        ("cpu", True, "bf16-mixed"),
+        ("cpu", False, "32-true"),
+    ],
+)
+def test_precision_fits_the_device(
+    monkeypatch: pytest.MonkeyPatch, device: str, supported: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported)
+    assert best_precision(device) == expected

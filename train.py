@@ -1,0 +1,20 @@
+"""Train a model: python train.py exp=one_shots datamodule.dataset.path=<folder of sounds>"""
+
+import hydra
+from omegaconf import DictConfig
+
+from tiny_audio_diffusion import command
+
+command.prepare()
+
+
+@hydra.main(version_base="1.3", config_path=str(command.ROOT / "configs"), config_name="config")
+@command.friendly
+def main(config: DictConfig) -> None:
+    from tiny_audio_diffusion.training import train
+
+    train(config)
+
+
+if __name__ == "__main__":
+    main()
