@@ -5,6 +5,7 @@ import math
 import pickle
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,8 +33,14 @@ def make_sounds(folder: Path, count: int) -> Path:
     return folder
 
 
-def make_dataset(folder: Path, count: int, **options: float) -> SoundFolder:
-    return SoundFolder(make_sounds(folder, count), Transforms(sampling_rate=RATE, length=LENGTH, channels=2), **options)
+def make_dataset(folder: Path, count: int, *, cache_gigabytes: float = 1.0) -> SoundFolder:
+    transforms = Transforms(sampling_rate=RATE, length=LENGTH, channels=2)
+    return SoundFolder(make_sounds(folder, count), transforms, recursive=True, cache_gigabytes=cache_gigabytes)
+
+
+def make_datamodule(dataset: SoundFolder, **options: Any) -> DataModule:
+    usual = {"seed": 0, "num_workers": "auto", "validation_fraction": 0.1, "validation_count": 64}
+    return DataModule(dataset, **usual | options)
 
 
 def noise(length: int, *, channels: int = 2) -> Tensor:
@@ -109,11 +116,11 @@ def test_labels(tmp_path: Path) -> None:
     transforms = Transforms(sampling_rate=RATE, length=LENGTH, channels=1)
     make_sounds(tmp_path / "snare" / "rim", 1)
     make_sounds(tmp_path / "kick", 2)
-    dataset = SoundFolder(tmp_path, transforms)
+    dataset = SoundFolder(tmp_path, transforms, recursive=True, cache_gigabytes=1.0)
     assert (dataset.classes, dataset.labels) == (["kick", "snare"], [0, 0, 1])
     make_sounds(tmp_path, 1)
-    assert SoundFolder(tmp_path, transforms).labels == [-1, 0, 0, 1]
-    assert SoundFolder(tmp_path / "kick", transforms).labels == [0, 0]
+    assert SoundFolder(tmp_path, transforms, recursive=True, cache_gigabytes=1.0).labels == [-1, 0, 0, 1]
+    assert SoundFolder(tmp_path / "kick", transforms, recursive=True, cache_gigabytes=1.0).labels == [0, 0]
 
 
 def test_cache_changes_nothing(tmp_path: Path) -> None:
@@ -225,7 +232,7 @@ quiet_lightning = pytest.mark.filterwarnings(
 @quiet_lightning
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_few_sounds_train(tmp_path: Path, count: int) -> None:
-    datamodule = DataModule(make_dataset(tmp_path / "sounds", count), batch_size=8, seed=0)
+    datamodule = make_datamodule(make_dataset(tmp_path / "sounds", count), batch_size=8, seed=0)
     model = train(datamodule, tmp_path, steps=4)
     assert len(model.seen) == 32
     assert len(model.validated) == 2 * len(datamodule.validation) > 0
@@ -237,9 +244,9 @@ def test_few_sounds_train(tmp_path: Path, count: int) -> None:
 @quiet_lightning
 def test_resumed_training_goes_on_with_the_next_sound(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "sounds", 10)
-    whole = train(DataModule(dataset, batch_size=4, seed=5), tmp_path, steps=7)
-    first = train(DataModule(dataset, batch_size=4, seed=5), tmp_path, steps=3)
-    second = train(DataModule(dataset, batch_size=4, seed=5), tmp_path, steps=7, checkpoint=tmp_path / "last.ckpt")
+    whole = train(make_datamodule(dataset, batch_size=4, seed=5), tmp_path, steps=7)
+    first = train(make_datamodule(dataset, batch_size=4, seed=5), tmp_path, steps=3)
+    second = train(make_datamodule(dataset, batch_size=4, seed=5), tmp_path, steps=7, checkpoint=tmp_path / "last.ckpt")
     assert first.seen + second.seen == whole.seen
 
 
@@ -247,22 +254,22 @@ def test_workers_deliver_the_same(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, 3, cache_gigabytes=0)
     batches = []
     for workers in (0, 1):
-        datamodule = DataModule(dataset, batch_size=2, seed=0, num_workers=workers)
+        datamodule = make_datamodule(dataset, batch_size=2, seed=0, num_workers=workers)
         batches.append(next(iter(datamodule.train_dataloader())))
     assert batches[0]["path"] == batches[1]["path"]
     assert torch.equal(batches[0]["audio"], batches[1]["audio"])
 
 
 def test_automatic_workers(tmp_path: Path) -> None:
-    assert DataModule(make_dataset(tmp_path, 2), batch_size=1, seed=0).num_workers == 0
-    assert 1 <= DataModule(make_dataset(tmp_path, 2, cache_gigabytes=0), batch_size=1, seed=0).num_workers <= 4
+    assert make_datamodule(make_dataset(tmp_path, 2), batch_size=1, seed=0).num_workers == 0
+    assert 1 <= make_datamodule(make_dataset(tmp_path, 2, cache_gigabytes=0), batch_size=1, seed=0).num_workers <= 4
     with pytest.raises(ValueError, match="num_workers"):
-        DataModule(make_dataset(tmp_path, 2), batch_size=1, seed=0, num_workers="many")
+        make_datamodule(make_dataset(tmp_path, 2), batch_size=1, seed=0, num_workers="many")
 
 
 def test_reference_sounds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    datamodule = DataModule(
+    datamodule = make_datamodule(
         make_dataset(tmp_path, 10), batch_size=4, seed=0, validation_fraction=0.4, validation_count=2
     )
     count = len(datamodule.training)

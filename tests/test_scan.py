@@ -100,7 +100,7 @@ def test_every_file_gets_its_verdict(awkward: Path, caplog: pytest.LogCaptureFix
 
 def test_awkward_sounds_come_out_alike(awkward: Path) -> None:
     transforms = Transforms(sampling_rate=RATE, length=LENGTH, channels=2, loudness=-20)
-    dataset = SoundFolder(awkward, transforms)
+    dataset = SoundFolder(awkward, transforms, recursive=True, cache_gigabytes=1.0)
     assert len(dataset) == len(GOOD)
     for sound in dataset:
         audio = sound["audio"]

@@ -70,7 +70,7 @@ def upstream_case() -> Case:
 
 def our_cases(length: int) -> list[Case]:
     cases = []
-    for name in ("published", "slim", "small"):
+    for name in ("published", "slim"):
         network = instantiate(network_config(name))
         try:
             network.check_length(length)

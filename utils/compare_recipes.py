@@ -28,17 +28,29 @@ RECIPES = {
     "published": ["exp=drum_diffusion"],
     "one_shots": ["exp=one_shots"],
 }
-# One change at a time on the way from the published recipe to ours; `small` is the network of the quickstart.
-START = ["exp=one_shots", "network=small", "representation=raw", "module.optimizer.lr=1e-3"]
+# One change at a time on the way from the published recipe to ours.
+START = ["exp=one_shots", "representation=raw", "schedule@noise=angle", "sampler=euler"]
+HALF = ["representation=companded", "representation.power=0.5"]
 CHANGES = {
-    "small, raw scale": [*START, "representation.level=1.0"],
+    "raw scale": [*START, "representation.level=1.0"],
     "+ own level": START,
-    "+ companded 1/2": [*START, "representation=companded"],
-    "companded 1/3": [*START, "representation=companded", "representation.power=0.333"],
+    "+ companded 1/2": [*START, *HALF],
+    "companded 1/3": [*START, "representation=companded"],
     "asinh law": [*START, "representation=soft_companded"],
-    "1/2, K, log-normal": [*START, "representation=companded", "objective=k", "schedule@noise=log_normal"],
-    "1/2, V, log-normal": [*START, "representation=companded", "schedule@noise=log_normal"],
-    "1/2, flow, logit-normal": [*START, "representation=companded", "objective=flow", "schedule@noise=logit_normal"],
+    "1/2, K, log-normal": [*START, *HALF, "objective=k", "schedule@noise=log_normal"],
+    "1/2, V, log-normal": [*START, *HALF, "schedule@noise=log_normal"],
+    "1/3, V, log-normal": [*START, "representation=companded", "schedule@noise=log_normal"],
+    "1/2, V, log-normal, patch 8": [
+        *START,
+        *HALF,
+        "schedule@noise=log_normal",
+        "network.patch=8",
+        "network.channels=[64,64,128,256,256]",
+        "network.factors=[1,2,4,4,4]",
+        "network.items=[1,2,2,2,2]",
+        "network.attentions=[0,0,0,0,1]",
+    ],
+    "1/2, flow, logit-normal": [*START, *HALF, "objective=flow", "schedule@noise=logit_normal"],
 }
 SAMPLERS = {
     "DDIM, linear, 50": {"sampler": "euler", "schedule": "angle", "steps": 50},
@@ -129,7 +141,7 @@ class Judge:
             if not arguments.samplers or any(word in name for word in arguments.samplers)
         }
         transforms = Transforms(sampling_rate=44100, length=32768, channels=2, loudness=-20)
-        dataset = SoundFolder(arguments.folder, transforms)
+        dataset = SoundFolder(arguments.folder, transforms, recursive=True, cache_gigabytes=1.0)
         training, held_out = split(dataset.paths, 0.2)
         self.training, self.held_out = dataset.audio(training), dataset.audio(held_out)
         features = metrics.log_mel(self.training, 44100, floor=-60.0)

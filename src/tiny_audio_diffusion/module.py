@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Timer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -67,12 +68,21 @@ class Module(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _learning_rate_factor(self, step: int) -> float:
-        """Linear warm-up, then a straight line down to `decay_to` at the last step (constant without a last step)."""
+        """Linear warm-up, then a straight line down to `decay_to` at the end (constant in a run without an end)."""
         warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        last = self.trainer.max_steps
-        if last is None or last <= 0:
-            return warmup
-        return warmup * (1 - (1 - self.decay_to) * min(1.0, step / last))
+        return warmup * (1 - (1 - self.decay_to) * self._share_done(step))
+
+    def _share_done(self, step: int) -> float:
+        """How much of the run is over, by trainer.max_steps or trainer.max_time, whichever ends it first."""
+        shares = [0.0]
+        if self.trainer.max_steps and self.trainer.max_steps > 0:
+            shares.append(step / self.trainer.max_steps)
+        for timer in self.trainer.callbacks:  # type: ignore[attr-defined]
+            remaining = timer.time_remaining() if isinstance(timer, Timer) else None
+            if remaining is not None:
+                elapsed = timer.time_elapsed()
+                shares.append(elapsed / (elapsed + remaining))
+        return min(1.0, max(shares))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config

@@ -36,7 +36,7 @@ class SoundFolder(Dataset[Sound]):
     """The usable sounds of one or more folders, prepared; the first folder below the root names a sound's class."""
 
     def __init__(
-        self, path: Folders, transforms: Transforms, *, recursive: bool = True, cache_gigabytes: float = 1.0
+        self, path: Folders, transforms: Transforms, *, recursive: bool, cache_gigabytes: float
     ) -> None:
         self.transforms = transforms
         roots = as_roots(path)
@@ -155,10 +155,10 @@ class DataModule(pl.LightningDataModule):
         *,
         batch_size: int,
         seed: int,
-        num_workers: int | str = "auto",
+        num_workers: int | str,
+        validation_fraction: float,
+        validation_count: int,
         pin_memory: bool | str = "auto",
-        validation_fraction: float = 0.1,
-        validation_count: int = 64,
     ) -> None:
         super().__init__()
         if batch_size < 1 or validation_count < 1:

@@ -103,13 +103,7 @@ class UNet(Network):
     ) -> None:
         super().__init__()
         _check_lists(channels=channels, factors=factors, items=items, attentions=attentions)
-        _check_groups(channels, groups)
-        if in_channels < 1:
-            raise ValueError(f"in_channels is {in_channels}: use 1 or more")
-        if dim not in CONVOLUTIONS:
-            raise ValueError(f"dim is {dim}: use one of {', '.join(map(str, CONVOLUTIONS))}")
-        if patch < 1 or (patch > 1 and dim > 1):
-            raise ValueError(f"patch is {patch}: use 1 or, where dim is 1, more")
+        _check_shape(in_channels, channels, groups, dim, patch)
         if sequence_features and not any(attentions):
             raise ValueError(
                 f"sequence_features is {sequence_features} and no level attends: set an entry of attentions"
@@ -212,7 +206,13 @@ def _check_lists(**lists: Sequence[int]) -> None:
         raise ValueError("channels is empty: give one entry for each level")
 
 
-def _check_groups(channels: Sequence[int], groups: int) -> None:
+def _check_shape(in_channels: int, channels: Sequence[int], groups: int, dim: int, patch: int) -> None:
+    if in_channels < 1:
+        raise ValueError(f"in_channels is {in_channels}: use 1 or more")
+    if dim not in CONVOLUTIONS:
+        raise ValueError(f"dim is {dim}: use one of {', '.join(map(str, CONVOLUTIONS))}")
+    if patch < 1 or (patch > 1 and dim > 1):
+        raise ValueError(f"patch is {patch}: use 1 or, where dim is 1, more")
     if groups < 1:
         raise ValueError(f"groups is {groups}: use 1 or more")
     for index, width in enumerate(channels):
