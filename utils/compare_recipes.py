@@ -40,6 +40,7 @@ CHANGES = {
     "1/2, K, log-normal": [*START, *HALF, "objective=k", "schedule@noise=log_normal"],
     "1/2, V, log-normal": [*START, *HALF, "schedule@noise=log_normal"],
     "1/3, V, log-normal": [*START, "representation=companded", "schedule@noise=log_normal"],
+    "asinh, V, log-normal": [*START, "representation=soft_companded", "schedule@noise=log_normal"],
     "1/2, V, log-normal, patch 8": [
         *START,
         *HALF,

@@ -1,7 +1,6 @@
 """Where numbers, sounds and pictures go: always files in the run's folder; TensorBoard and W&B when they are there."""
 
 import importlib.util
-import netrc
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,17 +23,16 @@ def build(
     if _installed("tensorboard") if tensorboard == "auto" else tensorboard:
         loggers.append(Forgiving(TensorBoardLogger(save_dir=folder, name="", version="tensorboard")))
         lines.append("TensorBoard")
-    ready, why = _wandb_ready()
-    if wandb is True and not ready:
-        raise ValueError(f"loggers.wandb=true, but {why}")
-    if ready and wandb in ("auto", True):
+    state = _wandb_state() if wandb else "off (loggers.wandb=false)"
+    if wandb is True and state.startswith("off ("):
+        raise ValueError(f"loggers.wandb=true, but W&B is {state}")
+    if not state.startswith("off ("):
         logger = _open_wandb(folder, name, project, entity)
-        if logger is not None:
+        if logger is None:
+            state = "off (it does not answer)"
+        else:
             loggers.append(Forgiving(logger))
-            why = "W&B " + ("offline" if os.environ.get("WANDB_MODE") == "offline" else "on")
-    elif wandb is False:
-        why = "switched off"
-    say(f"loggers: {', '.join(lines)}; W&B: {why}")
+    say(f"loggers: {', '.join(lines)}; W&B {state}")
     return loggers
 
 
@@ -119,26 +117,20 @@ def _open_wandb(folder: str, name: str, project: str | None, entity: str | None)
     return logger
 
 
-def _wandb_ready() -> tuple[bool, str]:
-    """Whether W&B can log without asking a question, and why not."""
+def _wandb_state() -> str:
+    """On or offline where W&B can log without asking a question, else off and why."""
     mode = os.environ.get("WANDB_MODE")
     if not _installed("wandb"):
-        return False, "off (not installed)"
+        return "off (not installed)"
     if mode == "disabled":
-        return False, "off (WANDB_MODE=disabled)"
+        return "off (WANDB_MODE=disabled)"
     if mode in ("offline", "dryrun"):
-        return True, mode
-    if os.environ.get("WANDB_API_KEY") or _logged_in():
-        return True, "key found"
-    return False, "off (no key: set WANDB_API_KEY in .env, run `wandb login`, or set WANDB_MODE=offline)"
+        return "offline"
+    import wandb
 
-
-def _logged_in() -> bool:
-    """Whether `wandb login` left a key in the netrc file."""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators("api.wandb.ai") is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
-        return False
+    if wandb.login(prompt=False, verify=False):
+        return "on"
+    return "off (no key: set WANDB_API_KEY in .env, run `wandb login`, or set WANDB_MODE=offline)"
 
 
 def _installed(package: str) -> bool:
