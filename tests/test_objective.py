@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tiny_audio_diffusion.diffusion import Diffusion, dynamic_threshold
+from tiny_audio_diffusion.diffusion import Diffusion, dynamic_threshold, thresholded
 from tiny_audio_diffusion.network import Network
 from tiny_audio_diffusion.objective import Flow, K, V
 from tiny_audio_diffusion.schedule import Angle
@@ -79,3 +79,5 @@ def test_dynamic_threshold_numbers():
     torch.testing.assert_close(dynamic_threshold(x, 0.0), torch.tensor([[0.5, -1.0, 1.0, 1.0]]))
     with pytest.raises(ValueError, match="quantile"):
         dynamic_threshold(x, 1.5)
+    limited = thresholded(lambda x, sigma: x, 0.0, full_scale=3.0)(x, torch.tensor(1.0))
+    torch.testing.assert_close(limited, torch.tensor([[0.5, -2.0, 3.0, 1.0]]))

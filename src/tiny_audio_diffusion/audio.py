@@ -13,7 +13,7 @@ from torch import Tensor
 
 SILENCE = 10 ** (-60 / 20)  # a peak below −60 dBFS counts as silence
 BLOCK = 1 << 16  # frames per read: a header that claims 4 GB must not allocate 4 GB
-CEILING = 10 ** (-0.1 / 20)  # where a sound beyond full scale is brought down to: a clip would be heard
+CEILING = 10 ** (-0.1 / 20)  # of sounds that go beyond full scale
 LARGEST_FACTOR = 1000
 
 logger = logging.getLogger(__name__)
@@ -39,15 +39,15 @@ def read(path: str | os.PathLike[str], *, frames: int | None = None) -> tuple[Te
 
 
 def write(path: str | os.PathLike[str], audio: Tensor, sampling_rate: int, *, subtype: str = "PCM_24") -> float:
-    """Write audio [channels, length] at its own level, turned down aloud if beyond full scale; returns its peak."""
+    """Write audio [channels, length] at its own level and return its peak; beyond full scale it is limited, aloud."""
     samples = audio.detach().to("cpu", torch.float32)
     assert samples.ndim == 2, f"audio is [channels, length], not {list(samples.shape)}"
     if not torch.isfinite(samples).all():
         raise ValueError(f"not writing {path}: the audio holds NaN or infinite values")
     peak = samples.abs().max().item() if samples.numel() else 0.0
     if peak > 1:
-        logger.warning(f"{Path(path).name}: peak {peak:.3f} turned down to {CEILING:.3f}")
-        samples = samples * (CEILING / peak)
+        logger.warning(f"{Path(path).name}: peak {peak:.3f} limited to {CEILING:.3f}")
+        samples = samples.clamp(-CEILING, CEILING)
     soundfile.write(os.fspath(path), samples.T.numpy(), sampling_rate, subtype=subtype)
     return peak
 

@@ -58,9 +58,11 @@ def dynamic_threshold(clean: Tensor, quantile: float) -> Tensor:
     return clean.clamp(-limit, limit) / limit
 
 
-def thresholded(denoise: Callable[[Tensor, Tensor], Tensor], quantile: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """A denoiser whose estimates are limited by `dynamic_threshold`; training never is."""
-    return lambda x, sigma: dynamic_threshold(denoise(x, sigma), quantile)
+def thresholded(
+    denoise: Callable[[Tensor, Tensor], Tensor], quantile: float, *, full_scale: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A denoiser whose estimates are limited by `dynamic_threshold` around what a full-scale sound is in x's units."""
+    return lambda x, sigma: dynamic_threshold(denoise(x, sigma) / full_scale, quantile) * full_scale
 
 
 def _each(value: Tensor, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from tiny_audio_diffusion.diffusion import Diffusion, thresholded
 from tiny_audio_diffusion.representation import Raw
-from tiny_audio_diffusion.sampler import Sampler
+from tiny_audio_diffusion.sampler import Denoise, Sampler
 from tiny_audio_diffusion.schedule import Schedule
 
 
@@ -68,9 +68,10 @@ class Pipeline(nn.Module):
         level = self.representation.level
         start = noise(level.new_empty(len(seeds), self.channels, length))
         sigmas = self.ladder.ladder(self.sampler.intervals(self.steps))
-        denoise = (
-            self.diffusion.denoise if self.threshold is None else thresholded(self.diffusion.denoise, self.threshold)
-        )
+        denoise: Denoise = self.diffusion.denoise
+        if self.threshold is not None:
+            full_scale = self.representation.encode(torch.ones_like(level)).item()
+            denoise = thresholded(denoise, self.threshold, full_scale=full_scale)
         x = self.sampler(denoise, start * sigmas[0].to(start), sigmas, noise=noise)
         sounds = self.representation.decode(x).float().cpu()
         if not sounds.isfinite().all():
