@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
 from runs import QUIET, tiny_config, write_sounds
 
 from tiny_audio_diffusion import audio, checkpoint
+from tiny_audio_diffusion.callbacks import Samples
 from tiny_audio_diffusion.diffusion import Diffusion
 from tiny_audio_diffusion.trainer import best_precision
 from tiny_audio_diffusion.trainer import build as build_trainer
@@ -85,20 +88,97 @@ def test_one_seed_gives_one_run(sounds: Path, finished: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("plus", ["", "+"])
-def test_resume_goes_on_with_steps_and_average(sounds: Path, finished: Path, tmp_path: Path, plus: str) -> None:
-    path = finished / "checkpoints" / "last.ckpt"
-    trainer = train(tiny_config(sounds, tmp_path, f"{plus}ckpt='{path}'", "trainer.max_steps=6"))
+def test_a_resumed_run_is_the_run_that_never_stopped(sounds: Path, tmp_path: Path, plus: str) -> None:
+    constant = "module.decay_to=1.0"
+    train(tiny_config(sounds, tmp_path / "whole", constant, "trainer.max_steps=6"))
+    train(tiny_config(sounds, tmp_path / "first", constant))
+    trainer = train(
+        tiny_config(sounds, tmp_path / "rest", constant, f"{plus}ckpt='{tmp_path / 'first'}'", "trainer.max_steps=6")
+    )
     assert trainer.global_step == 6
-    assert len(metric(tmp_path, "train_loss")) == 2
-    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")[1]
-    assert content["optimizer_states"][0]["state"][0]["step"] == 6
-    assert content["averaging_state"]["n_averaged"] == 6
+    assert metric(tmp_path / "rest", "train_loss") == metric(tmp_path / "whole", "train_loss")[4:]
+    ends = [checkpoint.read(tmp_path / name / "checkpoints" / "last.ckpt")[1] for name in ("whole", "rest")]
+    for weights in ("state_dict", "current_model_state"):
+        assert all(torch.equal(ends[0][weights][name], ends[1][weights][name]) for name in ends[0][weights])
+    assert ends[1]["optimizer_states"][0]["state"][0]["step"] == 6
+    assert ends[1]["averaging_state"]["n_averaged"] == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.max_steps=4", "already at step 4"),
+        ("objective=k", "another objective"),
+        ("channels=1", "another network, channels"),
+    ],
+)
+def test_what_cannot_go_on_is_told(sounds: Path, finished: Path, tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(tiny_config(sounds, tmp_path, f"ckpt='{finished}'", "trainer.max_steps=6", override))
+
+
+def test_files_that_are_no_checkpoints_are_told(sounds: Path, finished: Path, tmp_path: Path) -> None:
+    whole = (finished / "checkpoints" / "last.ckpt").read_bytes()
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.ckpt")
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    (tmp_path / "torn.ckpt").write_bytes(whole[: len(whole) // 2])
+    for name in ("foreign.ckpt", "text.ckpt", "torn.ckpt"):
+        with pytest.raises(ValueError, match=f"{name} is no checkpoint of this project"):
+            checkpoint.load_pipeline(tmp_path / name)
+    config, content = checkpoint.read(finished / "checkpoints" / "last.ckpt")
+    config.module.diffusion.objective._target_ = "os.system"
+    torch.save(content | {"config": OmegaConf.to_yaml(config)}, tmp_path / "trojan.ckpt")
+    with pytest.raises(ValueError, match=r"code from elsewhere.*os\.system"):
+        checkpoint.load_pipeline(tmp_path / "trojan.ckpt")
+
+
+def test_ctrl_c_while_sampling_keeps_both_sets_of_weights(
+    sounds: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt(self: Samples, trainer: object, module: object) -> None:
+        if trainer.global_step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Samples, "_sample", interrupt)
+    caplog.set_level("INFO", logger="tiny_audio_diffusion")
+    with pytest.raises(SystemExit):
+        train(tiny_config(sounds, tmp_path))
+    assert "stopped at step 4" in caplog.text
+    stopped, whole = (checkpoint.read(run / "checkpoints" / "last.ckpt")[1] for run in (tmp_path, finished))
+    for weights in ("state_dict", "current_model_state"):
+        assert all(torch.equal(stopped[weights][name], whole[weights][name]) for name in whole[weights])
+
+
+def test_a_short_run_still_makes_sounds(sounds: Path, tmp_path: Path) -> None:
+    train(tiny_config(sounds, tmp_path, "trainer.max_steps=2", "val_log_every_n_steps=1000"))
+    assert (tmp_path / "samples" / "step_000002" / "sound_000.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("accumulate_grad_batches=0", "accumulate_grad_batches must be at least 1"),
+        ("val_log_every_n_steps=0", "val_log_every_n_steps must be at least 1"),
+        ("steps=0", "steps must be at least 1"),
+        ("threshold=95", "quantile must lie in"),
+        ("trainer.gpus=auto", "choose 0"),
+        ("trainer.devices=2", "not both"),
+        ("level_sounds=0", "at least 1"),
+        ("sampling_rate=44.1", "sampling_rate"),
+        ("batch_size=0", "at least 1"),
+    ],
+)
+def test_impossible_numbers_are_refused(sounds: Path, tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises((ValueError, InstantiationException)) as error:
+        train(tiny_config(sounds, tmp_path, override))
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
     "switch",
     [
         ["objective=k"],
+        ["objective=flow"],
         ["objective=flow", "schedule@noise=logit_normal"],
         ["sampler=heun"],
         ["sampler=dpm2m_sde", "schedule@ladder=karras"],

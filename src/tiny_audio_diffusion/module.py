@@ -34,12 +34,15 @@ class Module(pl.LightningModule):
         self.diffusion, self.representation = diffusion, representation
         self.optimizer, self.warmup_steps, self.decay_to = optimizer, warmup_steps, decay_to
         self.validation_levels = list(validation_levels)
+        self.random_state: Tensor | None = None  # of a checkpoint that training goes on from
         self.config = ""  # the resolved configuration as text: a checkpoint says what it is
 
     def on_train_start(self) -> None:
-        """Every process draws noise of its own."""
+        """Every process draws noise of its own; a run that goes on draws on where it stopped."""
         if self.global_rank > 0:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
+            torch.manual_seed(torch.initial_seed() + 1000 * self.trainer.global_step + self.global_rank)
+        elif self.random_state is not None:
+            torch.set_rng_state(self.random_state)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         loss = self.diffusion.loss(self.representation.encode(batch["audio"]))
@@ -82,10 +85,14 @@ class Module(pl.LightningModule):
             if remaining is not None:
                 elapsed = timer.time_elapsed()
                 shares.append(elapsed / (elapsed + remaining))
-        return min(1.0, max(shares))
+        return float(self.trainer.strategy.broadcast(min(1.0, max(shares))))  # clocks differ between processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.random_state = checkpoint["random_state"]
 
 
 def _noise_of(path: str, like: Tensor) -> Tensor:

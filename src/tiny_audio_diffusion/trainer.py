@@ -9,7 +9,10 @@ import torch
 def build(*, gpus: int | None = None, precision: str | int = "auto", **options: Any) -> pl.Trainer:
     """A Trainer; `gpus` 0 is the CPU, -1 all GPUs, null whatever there is. All other keys are Lightning's own."""
     if gpus is not None:
+        if options.get("devices", 1) != 1 or options.get("accelerator", "auto") != "auto":
+            raise ValueError("give trainer.gpus, or trainer.accelerator and trainer.devices, not both")
         options |= _devices(gpus)
+    _check_intervals(options)
     on_gpu = options.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if precision == "auto":
         precision = best_precision("cuda" if on_gpu else "cpu")
@@ -24,9 +27,24 @@ def best_precision(device: str) -> str:
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32-true"
 
 
+def _check_intervals(options: dict[str, Any]) -> None:
+    """Refuse counts below 1, and validate at least once in a short run: it is where the sounds come from."""
+    accumulation, interval = options.get("accumulate_grad_batches", 1), options.get("val_check_interval")
+    for name, count in (("accumulate_grad_batches", accumulation), ("val_log_every_n_steps", interval)):
+        if count is not None and not count > 0:
+            raise ValueError(f"{name} must be at least 1, not {count}")
+    steps = options.get("max_steps") or -1
+    if steps > 0 and isinstance(interval, int):
+        options["val_check_interval"] = min(interval, steps * accumulation)
+
+
 def _devices(gpus: int) -> dict[str, Any]:
+    if not isinstance(gpus, int):
+        raise ValueError(f"trainer.gpus={gpus}: choose 0 (CPU), a number of GPUs, or -1 (all of them)")
     if gpus == 0:
         return {"accelerator": "cpu", "devices": 1}
+    if torch.backends.mps.is_available() and gpus in (1, -1):
+        return {"accelerator": "mps", "devices": 1}
     found = torch.cuda.device_count()
     if gpus < -1:
         raise ValueError(f"trainer.gpus={gpus}: choose 0 (CPU), a number of GPUs, or -1 (all of them)")

@@ -21,24 +21,30 @@ def train(config: DictConfig) -> pl.Trainer:
     """Train as configured, or go on from `config.ckpt`; returns the trainer with everything that happened."""
     quieten_lightning()
     resume = checkpoint.find(config.ckpt, logs=config.logs_dir) if config.ckpt else None
+    if resume:
+        checkpoint.check_resume(resume, config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     folder = Path(config.run_folder)
     folder.mkdir(parents=True, exist_ok=True)
     module = build_module(config)
     datamodule: DataModule = instantiate(config.datamodule)
-    datamodule.setup("fit")
     module.representation.measure(datamodule.training_audio(config.level_sounds))
     trainer = build_trainer(config)
     if trainer.is_global_zero:
         OmegaConf.save(OmegaConf.create(module.config), folder / "config.yaml")
         write_report(datamodule.dataset.files, folder / "data_report.csv")
     say(_opening(config, module, trainer))
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
+    if resume:
+        say(f"going on from {resume}")
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C, once everything is saved
         say(f"stopped at step {trainer.global_step}; go on with ckpt=last")
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Summary) and trainer.is_global_zero:
-            say(callback.report(trainer))
+        raise
+    finally:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Summary) and callback.started:
+                say(callback.report(trainer))
     return trainer
 
 
@@ -64,6 +70,8 @@ def build_trainer(config: DictConfig) -> pl.Trainer:
     """The Lightning Trainer with the configured callbacks and loggers."""
     callbacks = [instantiate(node) for node in config.callbacks.values() if node]
     loggers = instantiate(config.loggers)
+    for logger in loggers[1:]:  # the first writes into the run's folder, where config.yaml is already
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=config.run_folder)
 
 

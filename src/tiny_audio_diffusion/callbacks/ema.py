@@ -15,6 +15,7 @@ class _Average(WeightAveraging):
     def __init__(self) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=self._update)
         self.step = 0
+        self.swapped = False
 
     def decay(self, step: int) -> float:
         """How much of the average stays at optimizer step `step`, counted from 1."""
@@ -25,6 +26,19 @@ class _Average(WeightAveraging):
             return False
         self.step = step_idx + 1
         return True
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, pl_module)
+        self.swapped = True
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
+        self.swapped = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Put the weights back where they belong before a checkpoint is written, which Lightning does last."""
+        if self.swapped:
+            self.on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The module keeps the weights in training: checkpoints hold both sets, and a later fit goes on from these."""

@@ -1,6 +1,5 @@
 """How far a run is, and what it left behind."""
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -53,7 +52,8 @@ class Progress(ProgressBar):
         if time.monotonic() - self.bar.last_print_t >= self.bar.mininterval or trainer.global_step == self.bar.total:
             seconds = max(1e-9, time.monotonic() - self.started)
             sounds = (trainer.global_step - self.first_step) * sounds_per_step(trainer, batch)
-            figures = {"loss": f"{outputs['loss'].item():.4f}", "sounds/s": f"{sounds / seconds:.1f}"}
+            loss = outputs["loss"].item() * trainer.accumulate_grad_batches  # Lightning divides it
+            figures = {"loss": f"{loss:.4f}", "sounds/s": f"{sounds / seconds:.1f}"}
             if "valid_loss" in trainer.callback_metrics:
                 figures["valid"] = f"{trainer.callback_metrics['valid_loss'].item():.4f}"
             self.bar.set_postfix(figures, refresh=False)
@@ -81,6 +81,7 @@ class Summary(pl.Callback):
         self.folder = Path(folder).resolve()
         self.best = float("inf")
         self.sounds = 0
+        self.started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.monotonic()
@@ -94,16 +95,13 @@ class Summary(pl.Callback):
         if not trainer.sanity_checking and "valid_loss" in trainer.callback_metrics:
             self.best = min(self.best, trainer.callback_metrics["valid_loss"].item())
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning calls the checkpoint callback last, so its final file is announced in `report`
-        self.seconds = time.monotonic() - self.started
-
     def report(self, trainer: pl.Trainer) -> str:
-        """The summary, once training is over."""
+        """The summary, once training is over and the last checkpoint is written."""
         checkpoint = trainer.checkpoint_callback
+        minutes = (time.monotonic() - self.started) / 60
         best = f"{self.best:.4f}" if self.best < float("inf") else "none yet"
         lines = [
-            f"{trainer.global_step} steps in {self.seconds / 60:.1f} minutes, {self.sounds} sounds seen",
+            f"{trainer.global_step} steps in {minutes:.1f} minutes, {self.sounds} sounds seen",
             f"best validation loss {best}, peak memory {peak_memory()}",
             f"run         {self.folder}",
         ]
@@ -126,5 +124,9 @@ def peak_memory() -> str:
     """Of the GPU's tensors where there is a GPU in use, else of the process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
         return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the GPU"
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return "unknown"
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB"

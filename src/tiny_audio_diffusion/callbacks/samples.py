@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from tiny_audio_diffusion import audio as audio_files
 from tiny_audio_diffusion import plot
+from tiny_audio_diffusion.diffusion import dynamic_threshold
 from tiny_audio_diffusion.loggers import log_sounds
 from tiny_audio_diffusion.module import Module
 from tiny_audio_diffusion.pipeline import Pipeline
@@ -35,9 +36,13 @@ class Samples(pl.Callback):
         channels: int,
         length: int,
         batch_size: int,
+        threshold: float | None,
     ):
         self.folder, self.count, self.seed, self.batch_size = Path(folder), count, seed, batch_size
-        self.steps, self.sampler, self.ladder = steps, sampler, ladder
+        sampler.intervals(steps)  # refuses what is no number of steps
+        if threshold is not None:
+            dynamic_threshold(torch.zeros(1, 1), threshold)  # and what is no quantile
+        self.steps, self.sampler, self.ladder, self.threshold = steps, sampler, ladder, threshold
         self.sampling_rate, self.channels, self.length = sampling_rate, channels, length
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -58,6 +63,7 @@ class Samples(pl.Callback):
             sampling_rate=self.sampling_rate,
             channels=self.channels,
             length=self.length,
+            threshold=self.threshold,
         )
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
             sounds = pipeline.generate(self.count, seed=self.seed, batch_size=self.batch_size)

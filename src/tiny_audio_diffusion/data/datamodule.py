@@ -191,12 +191,10 @@ class DataModule(pl.LightningDataModule):
 
     def training_audio(self, count: int) -> Tensor:
         """The first sounds that training meets, as one tensor [at most count, channels, length]."""
+        if count < 1:
+            raise ValueError(f"at least 1 sound is needed, not {count}")
         order = EndlessSampler(len(self.training), seed=self.seed).order(0)[:count]
         return self.dataset.audio([self.training[index] for index in order])
-
-    def validation_audio(self, count: int) -> Tensor:
-        """The first validation sounds, as one tensor [at most count, channels, length]."""
-        return self.dataset.audio(self.validation[:count])
 
     def loader(self, indices: list[int], sampler: EndlessSampler | None) -> DataLoader[Sound]:
         return DataLoader(
@@ -206,6 +204,8 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory,
+            # a stream of its own: opening a loader must not move the noise of training
+            generator=torch.Generator().manual_seed(self.seed),
         )
 
     def place_among_processes(self) -> tuple[int, int]:

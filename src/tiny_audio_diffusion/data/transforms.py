@@ -31,6 +31,8 @@ class Transforms:
     ) -> None:
         if channels not in (1, 2):
             raise ValueError(f"channels must be 1 or 2, not {channels}")
+        if not isinstance(sampling_rate, int):
+            raise ValueError(f"sampling_rate is a whole number of samples a second, such as 44100, not {sampling_rate}")
         if sampling_rate < 1 or length < 1 or fade_seconds < 0:
             raise ValueError("sampling_rate and length must be positive, and fade_seconds not negative")
         if loudness is not None and peak is not None:
