@@ -8,6 +8,7 @@ from tiny_audio_diffusion import command
 command.prepare()
 
 
+@command.generation_arguments
 @hydra.main(version_base="1.3", config_path=str(command.ROOT / "configs"), config_name="generate")
 @command.friendly
 def main(config: DictConfig) -> None:

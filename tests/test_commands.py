@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
-from runs import TINY, write_sounds
+from hydra.errors import InstantiationException
+from runs import QUIET, TINY, write_sounds
 
 import generate
 import train
@@ -57,6 +59,10 @@ def run_process(
         (["exp=quickstart", "sampling_rate=0"], r"sampling_rate"),
         (["exp=quickstart", "trainer.gpus=1"], r"sees no GPU|trainer.gpus"),
         (["exp=quickstart", "trainer.max_stepz=1"], r"max_stepz"),
+        (["exp=quickstart", "+trainer.max_stepz=1"], r"^error: .*unexpected keyword argument 'max_stepz'"),
+        (["batch_size=4"], r"^error: no experiment is chosen: add one of exp=drum_diffusion, exp=one_shots, "),
+        (["--exp=quickstart"], r"^error: write exp=quickstart, without dashes"),
+        (["exp=quickstart", "noise=log_normal"], r"^error: write schedule@noise=log_normal instead of"),
         (["exp=quickstart", "ckpt=/no/such.ckpt"], r"no checkpoint /no/such.ckpt"),
         (["exp=quickstart", "loggers.wandb=true"], r"loggers.wandb=true, but"),
     ],
@@ -79,7 +85,47 @@ def test_mistakes_get_one_message(
     said = str(stop.value) + capfd.readouterr().err
     assert stop.value.code not in (0, None)
     assert re.search(message, said), said
+    assert "Traceback" not in said
     assert len(str(stop.value).splitlines()) <= 8
+
+
+def failing(error: BaseException, cause: BaseException | None = None) -> None:
+    raise error from cause
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "message"),
+    [
+        (ValueError("ours"), None, "error: ours"),
+        (ValueError("ours"), KeyError("inner"), "error: ours"),  # what we say outranks what made us say it
+        (FileNotFoundError("no file"), RuntimeError("inner"), "error: no file"),
+        (InstantiationException("Hydra's"), ValueError("ours"), "error: ours"),
+        (InstantiationException("Hydra's"), TypeError("no such key"), "error: no such key (TypeError; HYDRA_FULL_"),
+        (InstantiationException("Hydra's"), None, "error: Hydra's"),
+        (torch.OutOfMemoryError("CUDA ran out"), None, "error: out of memory: take fewer sounds at a time"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), None, "error: out of memory"),
+        (InstantiationException("Hydra's"), torch.OutOfMemoryError("CUDA"), "error: out of memory"),
+    ],
+    ids=repr,
+)
+def test_a_users_mistake_is_one_message(
+    error: Exception, cause: Exception | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit, match="^" + re.escape(message)):
+        command.friendly(failing)(error, cause)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(type(error)):
+        command.friendly(failing)(error, cause)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), TypeError("x"), AttributeError("x"), AssertionError(), RuntimeError()]
+)
+def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(type(error)):
+        command.friendly(failing)(error)
 
 
 def test_empty_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +139,22 @@ def test_empty_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             f"datamodule.dataset.path='{empty}'",
             f"hydra.run.dir='{tmp_path / 'run'}'",
         )
+
+
+@QUIET
+def test_folders_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spaces, brackets, quotes and signs of Hydra's grammar, unquoted as a shell or a script hands them over."""
+    home = tmp_path / "someone's home"
+    sounds = write_sounds(home / "my drums (1), a=b [Übung] {x}")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    given = [f"datamodule.dataset.path=~/{sounds.name}", 'hydra.run.dir=runs, (all)/of "one" = 1']
+    run_here(train, monkeypatch, "exp=one_shots", *TINY, "trainer.max_steps=1", *given)
+    run = home / "runs, (all)" / 'of "one" = 1'
+    last = (run / "checkpoints" / "last.ckpt").relative_to(home)
+    run_here(generate, monkeypatch, f"ckpt={last}", "count=1", "out=~/kit [a=1, b]", "device=cpu")
+    assert {path.name for path in home.iterdir()} == {sounds.name, "runs, (all)", "kit [a=1, b]"}
+    assert {path.name for path in (home / "kit [a=1, b]").iterdir()} == {"sound_000.wav", "sheet.png", "manifest.json"}
 
 
 def test_published_command_from_any_folder(sounds: Path, tmp_path: Path) -> None:
@@ -130,15 +192,21 @@ def test_published_command_from_any_folder(sounds: Path, tmp_path: Path) -> None
 
 def test_generate_without_a_model_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="make quickstart"):
-        run_here(generate, monkeypatch, f"logs_dir='{tmp_path}'", f"hydra.run.dir='{tmp_path}'")
+        run_here(generate, monkeypatch, f"logs_dir={tmp_path}")
+
+
+def test_generate_names_the_ladders_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match=r"^error: write schedule@ladder=karras instead of ladder=karras"):
+        run_here(generate, monkeypatch, "ladder=karras")
 
 
 def test_two_processes_share_the_work(sounds: Path, tmp_path: Path) -> None:
+    run = tmp_path / 'run "1" (of 2)'
     done = run_process(
         "exp=one_shots",
         *TINY,
         f"datamodule.dataset.path={sounds}",
-        f"hydra.run.dir='{tmp_path / 'run'}'",
+        f"hydra.run.dir={run}",
         "trainer.gpus=null",
         "trainer.accelerator=cpu",
         "trainer.devices=2",
@@ -155,6 +223,8 @@ def test_two_processes_share_the_work(sounds: Path, tmp_path: Path) -> None:
     for mine, other in zip(reports[0]["seen"], reports[1]["seen"], strict=True):
         assert not set(mine) & set(other)
     assert "16 sounds seen" in done.stdout
+    assert [path.name for path in run.glob("*.log")] == ["train.log"]
+    assert {path.name for path in tmp_path.iterdir()} == {run.name, "rank_0.json", "rank_1.json"}
 
 
 def test_weights_and_biases_offline_holds_numbers_sounds_and_pictures(sounds: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from dotenv import load_dotenv
 
+from tiny_audio_diffusion import arguments
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -22,7 +24,7 @@ def prepare() -> None:
         if not os.environ.get(name):  # left empty in .env means not set
             os.environ.pop(name, None)
     os.environ["PROJECT_ROOT"] = str(ROOT)
-    if int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_PROCID") or 0) > 0:
+    if not arguments.is_first_process():
         logging.getLogger("tiny_audio_diffusion").setLevel(logging.WARNING)  # the first process speaks for all
     try:
         import torchaudio  # noqa: F401
@@ -44,26 +46,51 @@ def friendly(action: Callable[..., Any]) -> Callable[..., Any]:
     """One message and exit code 1 for mistakes that a user can mend; HYDRA_FULL_ERROR=1 shows where they arose."""
 
     @wraps(action)
-    def wrapped(*args: Any, **options: Any) -> Any:
+    def wrapped(*values: Any, **options: Any) -> Any:
         try:
-            return action(*args, **options)
-        except (ValueError, OSError, FloatingPointError, KeyError, TypeError) as error:
-            if os.environ.get("HYDRA_FULL_ERROR"):
-                raise
-            sys.exit(f"error: {_message(error)}")
+            return action(*values, **options)
         except Exception as error:
-            from hydra.errors import HydraException
-            from omegaconf.errors import OmegaConfBaseException
-
-            if os.environ.get("HYDRA_FULL_ERROR") or not isinstance(error, HydraException | OmegaConfBaseException):
+            message = _message(error)
+            if message is None or os.environ.get("HYDRA_FULL_ERROR"):
                 raise
-            sys.exit(f"error: {_message(error)}")
+            sys.exit(f"error: {message}")
 
     return wrapped
 
 
-def _message(error: BaseException) -> str:
-    """The first cause: Hydra wraps what a constructor said in lines about itself."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
+def training_arguments(main: Callable[[], None]) -> Callable[[], None]:
+    """Let Hydra's `main` read the command line of train.py as people write it."""
+    experiments = sorted(path.stem for path in (ROOT / "exp").glob("*.yaml"))
+    return _reading(main, lambda given: arguments.for_training(given, experiments=experiments))
+
+
+def generation_arguments(main: Callable[[], None]) -> Callable[[], None]:
+    """Let Hydra's `main` read the command line of generate.py as people write it."""
+    return _reading(main, arguments.for_generation)
+
+
+def _reading(main: Callable[[], None], read: Callable[[list[str]], list[str]]) -> Callable[[], None]:
+    @wraps(main)
+    def wrapped() -> None:
+        sys.argv[1:] = friendly(read)(sys.argv[1:])
+        main()
+
+    return wrapped
+
+
+def _message(error: BaseException) -> str | None:
+    """What a user can mend, in words; None for anything else, which keeps its traceback."""
+    import torch
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):  # a GPU, the CPU
+        return (
+            "out of memory: take fewer sounds at a time with a smaller batch_size=; in training "
+            "batch_size=4 accumulate_grad_batches=4 learns from as many sounds per step as batch_size=16"
+        )
+    cause = error.__cause__
+    if isinstance(error, HydraException) and cause is not None:  # Hydra wraps what a constructor said
+        return _message(cause) or f"{cause} ({type(cause).__name__}; HYDRA_FULL_ERROR=1 shows where)"
+    known = isinstance(error, ValueError | OSError | FloatingPointError | HydraException | OmegaConfBaseException)
+    return str(error) if known else None
