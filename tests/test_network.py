@@ -156,3 +156,20 @@ def test_patched_network_runs() -> None:
     x = torch.randn(1, 2, 32768)
     with torch.no_grad():
         assert network(x, torch.rand(1)).shape == x.shape
+
+
+def test_gated_network_starts_as_its_outer_skip_and_learns_everywhere() -> None:
+    torch.manual_seed(0)
+    config = SMALL | {"gated": True, "patch": 2}
+    network = UNet(**config)
+    assert network.gate is not None
+    x, time = torch.randn(2, config["in_channels"], 8 * network.multiple), torch.rand(2)
+    with torch.no_grad():
+        network.gate.share.bias.fill_(-1)  # a closed gate: what is left comes through the network alone
+        through = network(x, time)
+        network.gate.share.bias.fill_(0)
+        torch.testing.assert_close(network(x, time), x + through)
+    for parameter in network.parameters():  # leave the zeros of the beginning, behind which nothing is learned yet
+        torch.nn.init.normal_(parameter, std=0.1)
+    network(x, time).square().mean().backward()
+    assert [name for name, parameter in network.named_parameters() if parameter.grad.abs().max() == 0] == []

@@ -29,7 +29,7 @@ RECIPES = {
     "one_shots": ["exp=one_shots"],
 }
 # One change at a time on the way from the published recipe to ours.
-START = ["exp=one_shots", "representation=raw", "schedule@noise=angle", "sampler=euler"]
+START = ["exp=one_shots", "representation=raw", "schedule@noise=angle", "network.gated=false"]
 HALF = ["representation=companded", "representation.power=0.5"]
 CHANGES = {
     "raw scale": [*START, "representation.level=1.0"],
@@ -40,17 +40,8 @@ CHANGES = {
     "1/2, K, log-normal": [*START, *HALF, "objective=k", "schedule@noise=log_normal"],
     "1/2, V, log-normal": [*START, *HALF, "schedule@noise=log_normal"],
     "1/3, V, log-normal": [*START, "representation=companded", "schedule@noise=log_normal"],
+    "1/3, V, log-normal, gated": ["exp=one_shots"],
     "asinh, V, log-normal": [*START, "representation=soft_companded", "schedule@noise=log_normal"],
-    "1/2, V, log-normal, patch 8": [
-        *START,
-        *HALF,
-        "schedule@noise=log_normal",
-        "network.patch=8",
-        "network.channels=[64,64,128,256,256]",
-        "network.factors=[1,2,4,4,4]",
-        "network.items=[1,2,2,2,2]",
-        "network.attentions=[0,0,0,0,1]",
-    ],
     "1/2, flow, logit-normal": [*START, *HALF, "objective=flow", "schedule@noise=logit_normal"],
 }
 SAMPLERS = {

@@ -47,6 +47,43 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(self.norm2(hidden)))
 
 
+class ModulatedBlock(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x)))) * (1 + scale) + shift)), with scale and shift from the features.
+
+    The stream x itself is never normalised, so it carries how loud each position is; the block begins as x alone.
+    """
+
+    def __init__(self, channels: int, features: int, *, groups: int, dim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, channels)
+        self.conv1 = CONVOLUTIONS[dim](channels, channels, kernel_size=3, padding=1)
+        self.norm2 = nn.GroupNorm(groups, channels)
+        self.scale_shift = nn.Linear(features, 2 * channels)
+        self.conv2 = CONVOLUTIONS[dim](channels, channels, kernel_size=3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        if self.conv2.bias is not None:
+            nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        hidden = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        scale, shift = _per_channel(self.scale_shift(features), hidden)
+        return x + self.conv2(F.silu(torch.addcmul(shift, hidden, 1 + scale)))
+
+
+class Gate(nn.Module):
+    """Lets through the share of x that the features say, per channel; all of it in the beginning."""
+
+    def __init__(self, channels: int, *, features: int) -> None:
+        super().__init__()
+        self.share = nn.Linear(features, channels)
+        nn.init.zeros_(self.share.weight)
+        nn.init.zeros_(self.share.bias)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        share = self.share(features).to(x.dtype)
+        return x * (1 + share.reshape(*share.shape, *[1] * (x.ndim - 2)))
+
+
 class ChannelNorm(torch.autograd.Function):
     """Brings the channels of each position to mean 0 and variance 1, as LayerNorm does where channels come last.
 
@@ -81,8 +118,7 @@ class Modulation(nn.Module):
         self.scale_shift = nn.Linear(features, 2 * channels)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        values = self.scale_shift(features).to(x.dtype)
-        scale, shift = values.reshape(*values.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)  # [B, C, 1] each
+        scale, shift = _per_channel(self.scale_shift(features), x)
         return torch.addcmul(shift, ChannelNorm.apply(x), 1 + scale)
 
 
@@ -109,3 +145,9 @@ class Attention(nn.Module):
 
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, N, features]
+
+
+def _per_channel(values: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, 2C] as two tensors [B, C, 1] that multiply `like` [B, C, N]."""
+    scale, shift = values.to(like.dtype).reshape(*values.shape, *[1] * (like.ndim - 2)).chunk(2, dim=1)
+    return scale, shift

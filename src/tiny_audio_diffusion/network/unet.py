@@ -10,16 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tiny_audio_diffusion.network.base import Network
-from tiny_audio_diffusion.network.layers import CONVOLUTIONS, Attention, Modulation, ResidualBlock, TimeFeatures
+from tiny_audio_diffusion.network.layers import (
+    CONVOLUTIONS,
+    Attention,
+    Gate,
+    ModulatedBlock,
+    Modulation,
+    ResidualBlock,
+    TimeFeatures,
+)
 
 
 class Item(nn.Module):
-    """One step within a level: residual block, modulation, then attention where the level has it."""
+    """One step within a level: residual block and modulation, one after the other or in one, then attention if any."""
 
     def __init__(
         self,
-        residual: ResidualBlock,
-        modulation: Modulation,
+        residual: ResidualBlock | ModulatedBlock,
+        modulation: Modulation | None,
         attention: Attention | None,
         cross_attention: Attention | None,
     ) -> None:
@@ -30,7 +38,7 @@ class Item(nn.Module):
         self.cross_attention = cross_attention
 
     def forward(self, x: Tensor, features: Tensor, sequence: Tensor | None) -> Tensor:
-        x = self.modulation(self.residual(x), features)
+        x = self.residual(x, features) if self.modulation is None else self.modulation(self.residual(x), features)
         if self.attention is not None:
             x = self.attention(x)
         if self.cross_attention is not None:
@@ -81,6 +89,9 @@ class UNet(Network):
     `patch` consecutive samples count as one position of as many more channels. Conditions: a vector [B, features]
     joins the time, a sequence [B, N, features] is attended to wherever the level has attention, and channels
     [B, C, L] stand beside the noisy sound.
+
+    `gated` is for new models: modulation acts inside the residual blocks and not on the stream, and the noisy sound
+    reaches the prediction through a learned gate, not whole. The published models are not gated.
     """
 
     def __init__(
@@ -97,6 +108,7 @@ class UNet(Network):
         groups: int = 8,
         dim: int = 1,
         patch: int = 1,
+        gated: bool = False,
         vector_features: int = 0,
         sequence_features: int = 0,
         condition_channels: int = 0,
@@ -105,9 +117,7 @@ class UNet(Network):
         _check_lists(channels=channels, factors=factors, items=items, attentions=attentions)
         _check_shape(in_channels, channels, groups, dim, patch)
         if sequence_features and not any(attentions):
-            raise ValueError(
-                f"sequence_features is {sequence_features} and no level attends: set an entry of attentions"
-            )
+            raise ValueError(f"sequence_features is {sequence_features} and no level attends: set some attentions")
         self.patch = patch
         self.multiple = patch * prod(factors)
         self.takes = {
@@ -120,15 +130,14 @@ class UNet(Network):
 
         convolution = CONVOLUTIONS[dim]
         attention = partial(Attention, heads=attention_heads, features=attention_features)
+        block = partial(make_block, features=modulation_features, groups=groups, dim=dim, gated=gated)
 
         def item(width: int, attends: bool) -> Item:
-            return Item(
-                ResidualBlock(width, groups=groups, dim=dim),
-                Modulation(width, features=modulation_features),
-                attention(width) if attends else None,
-                attention(width, sequence_features=sequence_features) if attends and sequence_features else None,
-            )
+            own = attention(width) if attends else None
+            cross = attention(width, sequence_features=sequence_features) if attends and sequence_features else None
+            return Item(*block(width), own, cross)
 
+        self.gate = Gate(patch * in_channels, features=modulation_features) if gated else None
         self.levels = nn.ModuleList()
         outer, conditions = patch * in_channels, patch * condition_channels
         for width, factor, count, attends in zip(channels, factors, items, attentions, strict=True):
@@ -162,9 +171,9 @@ class UNet(Network):
         # Only the first level's way in sees the condition: its skip carries the noisy input alone.
         inward = x if channels is None else torch.cat([x, fold(channels, self.patch)], dim=1)
         levels = cast(list[Level], list(self.levels))
-        outsides = []
+        outsides: list[Tensor] = []
         for level in levels:
-            outsides.append(x)
+            outsides.append(x if self.gate is None or outsides else self.gate(x, features))
             x = inward = level.enter(inward, features, sequence)
         for level in reversed(levels):
             x = level.leave(x, outsides.pop(), features, sequence)
@@ -176,6 +185,15 @@ class UNet(Network):
                 raise ValueError(f"the network needs the condition {name!r}")
             if given is not None and not self.takes[name]:
                 raise ValueError(f"the network takes no condition {name!r}")
+
+
+def make_block(
+    channels: int, *, features: int, groups: int, dim: int, gated: bool
+) -> tuple[ResidualBlock | ModulatedBlock, Modulation | None]:
+    """A residual block and a modulation after it, or one block that is both."""
+    if gated:
+        return ModulatedBlock(channels, features, groups=groups, dim=dim), None
+    return ResidualBlock(channels, groups=groups, dim=dim), Modulation(channels, features=features)
 
 
 def fold(x: Tensor, patch: int) -> Tensor:
