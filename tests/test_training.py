@@ -231,6 +231,14 @@ def test_bad_gradients_stop_too(sounds: Path, tmp_path: Path, monkeypatch: pytes
         train(tiny_config(sounds, tmp_path))
 
 
+def test_a_run_by_the_clock_ends_in_time_and_slowly(sounds: Path, tmp_path: Path) -> None:
+    limits = ["trainer.max_steps=-1", "trainer.max_time=00:00:00:03", "val_log_every_n_steps=10000"]
+    train(tiny_config(sounds, tmp_path, *limits, "module.warmup_steps=0"))
+    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")[1]
+    assert content["global_step"] > 4
+    assert 0.04e-3 < content["lr_schedulers"][0]["_last_lr"][0] < 0.2e-3  # from 1e-3 down to a twentieth
+
+
 def test_gpus_are_lightnings_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_trainer(gpus=0, logger=False).accelerator.__class__.__name__ == "CPUAccelerator"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

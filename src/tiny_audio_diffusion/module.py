@@ -77,15 +77,15 @@ class Module(pl.LightningModule):
 
     def _share_done(self, step: int) -> float:
         """How much of the run is over, by trainer.max_steps or trainer.max_time, whichever ends it first."""
-        shares = [0.0]
-        if self.trainer.max_steps and self.trainer.max_steps > 0:
-            shares.append(step / self.trainer.max_steps)
-        for timer in self.trainer.callbacks:  # type: ignore[attr-defined]
-            remaining = timer.time_remaining() if isinstance(timer, Timer) else None
-            if remaining is not None:
-                elapsed = timer.time_elapsed()
-                shares.append(elapsed / (elapsed + remaining))
-        return float(self.trainer.strategy.broadcast(min(1.0, max(shares))))  # clocks differ between processes
+        limit = self.trainer.max_steps or 0
+        by_steps = step / limit if limit > 0 else 0.0
+        timer = next((some for some in self.trainer.callbacks if isinstance(some, Timer)), None)  # type: ignore[attr-defined]
+        remaining = timer.time_remaining() if timer else None
+        if timer is None or remaining is None:
+            return min(1.0, by_steps)
+        by_clock = timer.time_elapsed() / (timer.time_elapsed() + remaining)
+        # clocks differ between processes, and weights must not
+        return float(self.trainer.strategy.broadcast(min(1.0, max(by_steps, by_clock))))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import ProgressBar, Timer
 from tqdm import tqdm
 
 
@@ -54,6 +54,10 @@ class Progress(ProgressBar):
             sounds = (trainer.global_step - self.first_step) * sounds_per_step(trainer, batch)
             loss = outputs["loss"].item() * trainer.accumulate_grad_batches  # Lightning divides it
             figures = {"loss": f"{loss:.4f}", "sounds/s": f"{sounds / seconds:.1f}"}
+            callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            remaining = [some.time_remaining() for some in callbacks if isinstance(some, Timer)]
+            if remaining and remaining[0] is not None:
+                figures["at most"] = tqdm.format_interval(remaining[0])  # by trainer.max_time
             if "valid_loss" in trainer.callback_metrics:
                 figures["valid"] = f"{trainer.callback_metrics['valid_loss'].item():.4f}"
             self.bar.set_postfix(figures, refresh=False)
