@@ -12,10 +12,13 @@ class FiniteGuard(pl.Callback):
     """Checks every loss before the backward pass and every gradient before the optimizer step."""
 
     def __init__(self) -> None:
-        self.files: list[str] = []
+        self.files: list[str] = []  # since the last optimizer step
+        self.stepped = False
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        self.files = list(batch["path"])
+        if self.stepped:
+            self.files, self.stepped = [], False
+        self.files += batch["path"]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         if not loss.isfinite():
@@ -26,15 +29,18 @@ class FiniteGuard(pl.Callback):
     ) -> None:
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        scales_loss = getattr(trainer.precision_plugin, "scaler", None) is not None
-        if not scales_loss and not norm.isfinite():  # under fp16 the loss scaler skips such a step and lowers the scale
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is None and not norm.isfinite():
             self._stop(trainer, f"the gradient's norm is {norm.item()}")
+        if scaler is not None and scaler.get_scale() < 1:  # it skips such steps and halves its scale each time
+            self._stop(trainer, "the gradients overflow fp16 at every loss scale")
+        self.stepped = True
         pl_module.log("gradient_norm", norm)
 
     def _stop(self, trainer: pl.Trainer, what: str) -> None:
-        files = "\n  ".join(self.files[:8])
+        files = "\n  ".join(sorted(set(self.files)))
         raise FloatingPointError(
             f"{what} at step {trainer.global_step + 1}; weights, average and checkpoints are as they were before it.\n"
-            f"The sounds in this batch:\n  {files}\n"
+            f"The sounds of this step:\n  {files}\n"
             "A lower learning rate or trainer.precision=32 often helps; if it is always the same files, listen to them."
         )

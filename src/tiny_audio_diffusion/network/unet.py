@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from tiny_audio_diffusion.network.base import Network
@@ -200,14 +201,14 @@ def fold(x: Tensor, patch: int) -> Tensor:
     """Moves `patch` samples into channels: [B, C, L] to [B, C * patch, L / patch], channel c * patch + phase."""
     if patch == 1:
         return x
-    return x.unflatten(-1, (-1, patch)).transpose(2, 3).flatten(1, 2)
+    return rearrange(x, "b c (l p) -> b (c p) l", p=patch)
 
 
 def unfold(x: Tensor, patch: int) -> Tensor:
     """Undoes `fold`: [B, C * patch, L / patch] to [B, C, L]."""
     if patch == 1:
         return x
-    return x.unflatten(1, (-1, patch)).transpose(2, 3).flatten(2)
+    return rearrange(x, "b (c p) l -> b c (l p)", p=patch)
 
 
 def _check_lists(**lists: Sequence[int]) -> None:
