@@ -119,7 +119,8 @@ def train(name: str, overrides: list[str], arguments: argparse.Namespace) -> Non
 
 def time_limit(minutes: float) -> list[str]:
     hours, seconds = divmod(round(minutes * 60), 3600)
-    return [f"+trainer.max_time='00:{hours:02d}:{seconds // 60:02d}:{seconds % 60:02d}'"]
+    clock = f"00:{hours:02d}:{seconds // 60:02d}:{seconds % 60:02d}"
+    return ["trainer.max_steps=-1", f"trainer.max_time={clock}"]
 
 
 class Judge:
