@@ -3,8 +3,6 @@
 import ast
 import graphlib
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -275,27 +273,3 @@ def test_an_experiment_composes(path: Path) -> None:
     assert config.network._target_.startswith(f"{PACKAGE}.network.")
     # a second exp= outranks the first, so that a line from the shell's history can be extended
     assert composed("config", f"exp={EXPERIMENTS[0].stem}", f"exp={path.stem}") == config
-
-
-# Nothing of anybody's machine.
-
-
-def tracked_files() -> list[Path]:
-    """Return the files that git tracks, or skip where there is no repository to ask."""
-    if not shutil.which("git") or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    if not listed:
-        pytest.skip("nothing is tracked yet")
-    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
-
-
-def test_no_file_names_a_folder_of_one_machine() -> None:
-    machine_path = re.compile(rb"(?<![\w./~-])/(?:work|home|tmp|root)\b|\b(?:shared)/")
-    found = []
-    for path in tracked_files():
-        content = path.read_bytes()
-        if b"\0" not in content:
-            lines = enumerate(content.splitlines(), start=1)
-            found += [f"{named(path)}:{number}" for number, line in lines if machine_path.search(line)]
-    assert found == []

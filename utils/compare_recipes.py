@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from tiny_audio_diffusion import audio, checkpoint, command, metrics, plot
 from tiny_audio_diffusion.data.datamodule import SoundFolder, split
 from tiny_audio_diffusion.data.transforms import Transforms
+from tiny_audio_diffusion.trainer import best_precision
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = {
@@ -92,7 +93,11 @@ def parse() -> argparse.Namespace:
 
 
 def run_folder(name: str, arguments: argparse.Namespace) -> Path:
-    return arguments.out.resolve() / "runs" / "".join(c if c.isalnum() else "_" for c in name)
+    return arguments.out.resolve() / "runs" / file_name(name)
+
+
+def file_name(label: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in label)
 
 
 def train(name: str, overrides: list[str], arguments: argparse.Namespace) -> None:
@@ -137,12 +142,12 @@ class Judge:
         dataset = SoundFolder(arguments.folder, transforms, recursive=True, cache_gigabytes=1.0)
         training, held_out = split(dataset.paths, 0.2)
         self.training, self.held_out = dataset.audio(training), dataset.audio(held_out)
-        features = metrics.log_mel(self.training, 44100, floor=-60.0)
+        features = metrics.log_mel(self.training, 44100)
         self.space = metrics.Standardise(features, dimensions=40)
-        self.reference = self.space(metrics.log_mel(self.held_out, 44100, floor=-60.0))
+        self.reference = self.space(metrics.log_mel(self.held_out, 44100))
 
     def measure(self, sounds: torch.Tensor) -> dict[str, Any]:
-        features = self.space(metrics.log_mel(sounds, 44100, floor=-60.0))
+        features = self.space(metrics.log_mel(sounds, 44100))
         return {
             "kernel_distance": metrics.kernel_distance(self.reference, features),
             "interval": metrics.bootstrap_interval(self.reference, features),
@@ -162,7 +167,7 @@ class Judge:
         steps = checkpoint.read(path)[1]["global_step"]
         rows, best = [], None
         for label, choice in self.samplers.items():
-            sounds = self.sounds(path, folder / "sounds" / "".join(c if c.isalnum() else "_" for c in label), choice)
+            sounds = self.sounds(path, folder / "sounds" / file_name(label), choice)
             rows.append({"recipe": name, "steps": steps, "sampler": label} | self.measure(sounds))
             print(line(rows[-1]), flush=True)
             if best is None or rows[-1]["kernel_distance"] < best[0]:
@@ -179,17 +184,12 @@ class Judge:
             changes.sampler = OmegaConf.load(ROOT / "configs" / "sampler" / f"{choice['sampler']}.yaml")
             changes.ladder = OmegaConf.load(ROOT / "configs" / "schedule" / f"{choice['schedule']}.yaml")
             pipeline = checkpoint.load_pipeline(path, changes=changes)
-            folder.mkdir(parents=True, exist_ok=True)
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16()):
-                for file, sound in zip(files, pipeline.generate(count, batch_size=4, progress=True), strict=True):
-                    audio.write(file, sound, 44100)
+            with (
+                torch.inference_mode(),
+                torch.autocast("cpu", torch.bfloat16, enabled=best_precision("cpu") == "bf16-mixed"),
+            ):
+                audio.write_all(folder, pipeline.generate(count, batch_size=4, progress=True), 44100)
         return torch.stack([audio.read(file)[0] for file in files])
-
-
-def bf16() -> bool:
-    from tiny_audio_diffusion.trainer import best_precision
-
-    return best_precision("cpu") == "bf16-mixed"
 
 
 def line(row: dict[str, Any]) -> str:

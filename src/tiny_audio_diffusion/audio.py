@@ -52,6 +52,13 @@ def write(path: str | os.PathLike[str], audio: Tensor, sampling_rate: int, *, su
     return peak
 
 
+def write_all(folder: str | os.PathLike[str], sounds: Tensor, sampling_rate: int) -> None:
+    """Write sounds [N, channels, length] as sound_000.wav, sound_001.wav, … into a folder, made where it is missing."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for index, sound in enumerate(sounds):
+        write(Path(folder) / f"sound_{index:03d}.wav", sound, sampling_rate)
+
+
 def resample(audio: Tensor, sampling_rate: int, new_sampling_rate: int) -> Tensor:
     """Band-limited resampling along the last axis."""
     if sampling_rate == new_sampling_rate:

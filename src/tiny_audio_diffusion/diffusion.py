@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tiny_audio_diffusion.network import Network
-from tiny_audio_diffusion.objective import Objective
+from tiny_audio_diffusion.objective import Objective, per_item
 from tiny_audio_diffusion.schedule import Schedule
 
 
@@ -35,7 +35,7 @@ class Diffusion(nn.Module):
             noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
         scale = self.objective.scalings(sigma)
         # input * (clean + sigma * noise), factor by factor: sigma may be huge, the products are not
-        seen = _each(scale.input, clean) * clean + _each(scale.input * sigma.double(), clean) * noise
+        seen = per_item(scale.input, clean) * clean + per_item(scale.input * sigma.double(), clean) * noise
         output = self.network(seen, scale.time.to(clean), **(conditions or {}))
         return functional.mse_loss(output, self.objective.target(clean, noise, sigma))
 
@@ -43,8 +43,8 @@ class Diffusion(nn.Module):
         """The clean estimate D(x, sigma) for one level, or one per item [B]."""
         sigma = sigma.expand(len(x))
         scale = self.objective.scalings(sigma)
-        output = self.network(_each(scale.input, x) * x, scale.time.to(x), **(conditions or {}))
-        return _each(scale.skip, x) * x + _each(scale.out, x) * output.to(x.dtype)
+        output = self.network(per_item(scale.input, x) * x, scale.time.to(x), **(conditions or {}))
+        return per_item(scale.skip, x) * x + per_item(scale.out, x) * output.to(x.dtype)
 
 
 def dynamic_threshold(clean: Tensor, quantile: float) -> Tensor:
@@ -63,8 +63,3 @@ def thresholded(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """A denoiser whose estimates are limited by `dynamic_threshold` around what a full-scale sound is in x's units."""
     return lambda x, sigma: dynamic_threshold(denoise(x, sigma) / full_scale, quantile) * full_scale
-
-
-def _each(value: Tensor, like: Tensor) -> Tensor:
-    """One value per item [B], shaped and typed to multiply a batch [B, ...]."""
-    return value.to(like).reshape(-1, *[1] * (like.ndim - 1))

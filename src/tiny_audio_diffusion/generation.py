@@ -33,8 +33,7 @@ def generate(config: DictConfig) -> Path:
         )
     for old in folder.glob("sound_*.wav"):
         old.unlink()
-    for index, sound in enumerate(sounds):
-        audio.write(folder / f"sound_{index:03d}.wav", sound, pipeline.sampling_rate)
+    audio.write_all(folder, sounds, pipeline.sampling_rate)
     plot.contact_sheet(sounds, pipeline.sampling_rate, folder / "sheet.png")
     manifest = _manifest(config, path, pipeline) | {
         "seconds_taken": round(time.monotonic() - started, 2),

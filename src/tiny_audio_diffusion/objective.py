@@ -40,7 +40,7 @@ class V:
         """cos(angle) * noise - sin(angle) * clean."""
         sigma = sigma.double()
         radius = (1 + sigma**2).sqrt()
-        return _spread(1 / radius, clean) * noise - _spread(sigma / radius, clean) * clean
+        return per_item(1 / radius, clean) * noise - per_item(sigma / radius, clean) * clean
 
 
 class K:
@@ -62,7 +62,7 @@ class K:
         """
         sigma, data = sigma.double(), self.sigma_data
         radius = (data**2 + sigma**2).sqrt()
-        return _spread(sigma / data / radius, clean) * clean - _spread(data / radius, clean) * noise
+        return per_item(sigma / data / radius, clean) * clean - per_item(data / radius, clean) * noise
 
 
 class Flow:
@@ -78,6 +78,6 @@ class Flow:
         return noise - clean
 
 
-def _spread(value: Tensor, like: Tensor) -> Tensor:
+def per_item(value: Tensor, like: Tensor) -> Tensor:
     """One value per item [B], shaped and typed to multiply a batch [B, ...]."""
     return value.to(like).reshape(-1, *[1] * (like.ndim - 1))

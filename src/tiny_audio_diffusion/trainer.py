@@ -39,15 +39,13 @@ def _check_intervals(options: dict[str, Any]) -> None:
 
 
 def _devices(gpus: int) -> dict[str, Any]:
-    if not isinstance(gpus, int):
+    if not isinstance(gpus, int) or gpus < -1:
         raise ValueError(f"trainer.gpus={gpus}: choose 0 (CPU), a number of GPUs, or -1 (all of them)")
     if gpus == 0:
         return {"accelerator": "cpu", "devices": 1}
     if torch.backends.mps.is_available() and gpus in (1, -1):
         return {"accelerator": "mps", "devices": 1}
     found = torch.cuda.device_count()
-    if gpus < -1:
-        raise ValueError(f"trainer.gpus={gpus}: choose 0 (CPU), a number of GPUs, or -1 (all of them)")
     if found == 0:
         raise ValueError(f"trainer.gpus={gpus}, but PyTorch sees no GPU here: trainer.gpus=0 trains on the CPU")
     if gpus > found:

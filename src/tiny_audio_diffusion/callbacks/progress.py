@@ -18,7 +18,6 @@ class Progress(ProgressBar):
         super().__init__()
         self.bar: tqdm | None = None
         self.seconds_between_lines = seconds_between_lines
-        self.loss = float("nan")
 
     def disable(self) -> None:
         self._is_enabled = False

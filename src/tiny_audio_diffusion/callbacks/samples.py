@@ -7,8 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from tiny_audio_diffusion import audio as audio_files
-from tiny_audio_diffusion import plot
+from tiny_audio_diffusion import audio, plot
 from tiny_audio_diffusion.diffusion import dynamic_threshold
 from tiny_audio_diffusion.loggers import log_sounds
 from tiny_audio_diffusion.module import Module
@@ -68,8 +67,6 @@ class Samples(pl.Callback):
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
             sounds = pipeline.generate(self.count, seed=self.seed, batch_size=self.batch_size)
         folder = self.folder / f"step_{trainer.global_step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, sound in enumerate(sounds):
-            audio_files.write(folder / f"sound_{index:03d}.wav", sound, self.sampling_rate)
+        audio.write_all(folder, sounds, self.sampling_rate)
         plot.contact_sheet(sounds, self.sampling_rate, folder / "sheet.png")
         log_sounds(trainer.loggers, sounds, self.sampling_rate, step=trainer.global_step)

@@ -80,8 +80,7 @@ class Gate(nn.Module):
         nn.init.zeros_(self.share.bias)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        share = self.share(features).to(x.dtype)
-        return x * (1 + share.reshape(*share.shape, *[1] * (x.ndim - 2)))
+        return x * (1 + over_positions(self.share(features).to(x.dtype), x))
 
 
 class ChannelNorm(torch.autograd.Function):
@@ -149,5 +148,10 @@ class Attention(nn.Module):
 
 def _per_channel(values: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """[B, 2C] as two tensors [B, C, 1] that multiply `like` [B, C, N]."""
-    scale, shift = values.to(like.dtype).reshape(*values.shape, *[1] * (like.ndim - 2)).chunk(2, dim=1)
+    scale, shift = over_positions(values.to(like.dtype), like).chunk(2, dim=1)
     return scale, shift
+
+
+def over_positions(values: Tensor, like: Tensor) -> Tensor:
+    """[B, C] as [B, C, 1], with as many dimensions as `like`."""
+    return values.reshape(*values.shape, *[1] * (like.ndim - 2))

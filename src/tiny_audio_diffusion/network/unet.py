@@ -19,6 +19,7 @@ from tiny_audio_diffusion.network.layers import (
     Modulation,
     ResidualBlock,
     TimeFeatures,
+    over_positions,
 )
 
 
@@ -80,8 +81,7 @@ class Level(nn.Module):
         for item in self.ascent:
             x = item(x, features, sequence)
         x = F.interpolate(x, scale_factor=self.factor) if self.factor > 1 else x
-        scale = self.skip(features).reshape(len(features), -1, *[1] * (x.ndim - 2))  # [B, C, 1]
-        return torch.addcmul(outside, scale, self.upsample(x))
+        return torch.addcmul(outside, over_positions(self.skip(features), x), self.upsample(x))
 
 
 class UNet(Network):
