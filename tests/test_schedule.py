@@ -5,9 +5,16 @@ import math
 import pytest
 import torch
 
-from tiny_audio_diffusion.schedule import Angle, Karras, LogitNormal, LogNormal, Straight
+from tiny_audio_diffusion.schedule import Angle, Crash, Karras, LogitNormal, LogNormal, Straight
 
-SCHEDULES = [Angle(), Straight(), LogNormal(mean=-0.8, std=1.8), LogitNormal(), Karras(sigma_min=0.01, sigma_max=80.0)]
+SCHEDULES = [
+    Angle(),
+    Crash(),
+    Straight(),
+    LogNormal(mean=-0.8, std=1.8),
+    LogitNormal(),
+    Karras(sigma_min=0.01, sigma_max=80.0),
+]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -43,6 +50,16 @@ def test_angle_draws_time_uniformly():
     times = Angle().draw(100_000).atan() * 2 / math.pi
     assert times.mean().item() == pytest.approx(0.5, abs=1e-3)
     assert times.std().item() == pytest.approx(1 / math.sqrt(12), abs=1e-3)
+
+
+def test_crash_numbers():
+    u = torch.linspace(0, 1, 9, dtype=torch.float64)
+    sine = (u * math.pi / 2).sin() ** 2
+    published = torch.atan2(sine, (1 - sine**2).sqrt()) * 2 / math.pi  # time
+    levels = Crash().sigma(u)
+    assert (levels.atan() * 2 / math.pi).tolist() == pytest.approx(published.tolist(), abs=1e-5)
+    assert levels[4].item() == pytest.approx(math.tan(math.pi / 6))
+    assert levels[-1] == Crash().sigma_max
 
 
 def test_log_normal_moments():

@@ -46,6 +46,19 @@ class Angle(Schedule):
         return (u * math.pi / 2).clamp_max(math.atan(self.sigma_max)).tan()
 
 
+class Crash(Schedule):
+    """The angle's sine is sin²(u * 90 degrees), not sin(u * 90 degrees): as the Dance Diffusion models were trained."""
+
+    def __init__(self, *, sigma_max: float = 1e5):
+        self.sigma_max = sigma_max
+
+    def sigma(self, u: Tensor) -> Tensor:
+        half = u * math.pi / 2
+        sine = half.sin() ** 2
+        # tan = sine / sqrt(1 - sine²), and 1 - sine² = cos²(half) * (1 + sine) without the cancellation
+        return (sine / (half.cos() * (1 + sine).sqrt())).clamp_max(self.sigma_max)
+
+
 class Straight(Schedule):
     """Uniform in the time of the flow objective: sigma = u / (1 - u), cut where only noise is left."""
 

@@ -6,7 +6,9 @@ import torch
 pytest.importorskip("a_unet")
 pytest.importorskip("audio_diffusion_pytorch")
 
-from upstream import build_pair, key_map
+from upstream import build_pair
+
+from tiny_audio_diffusion.foreign.unet_names import key_map
 
 PUBLISHED = {
     "in_channels": 2,
