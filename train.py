@@ -12,9 +12,12 @@ command.prepare()
 @hydra.main(version_base="1.3", config_path=str(command.ROOT / "configs"), config_name="config")
 @command.friendly
 def main(config: DictConfig) -> None:
+    # What is wrong with the sounds is told before Lightning, which takes seconds to load.
+    dataset = hydra.utils.instantiate(config.datamodule.dataset)
+
     from tiny_audio_diffusion.training import train
 
-    train(config)
+    train(config, dataset)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from tiny_audio_diffusion import audio, command
+from tiny_audio_diffusion import audio, command, training
 
 # Lightning 2.6 asks torch 2.11 for something that torch now calls deprecated
 QUIET = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
@@ -33,6 +35,7 @@ TINY = [
     "trainer.gpus=0",
     "trainer.precision=32",
     "datamodule.dataset.transforms.loudness=null",
+    "datamodule.dataset.cache_folder=null",
 ]
 
 
@@ -44,6 +47,11 @@ def write_sounds(folder: Path, count: int = 10, *, seconds: float = 0.1) -> Path
         sound = 0.5 * torch.sin(2 * torch.pi * (80 + 40 * index) * time) * torch.exp(-30 * time)
         audio.write(folder / f"sound_{index:02d}.wav", sound[None], 44100)
     return folder
+
+
+def train(config: DictConfig) -> pl.Trainer:
+    """What train.py does with a configuration."""
+    return training.train(config, instantiate(config.datamodule.dataset))
 
 
 def tiny_config(sounds: Path, run_folder: Path, *overrides: str, experiment: str = "one_shots") -> DictConfig:

@@ -4,13 +4,12 @@ import sys
 from pathlib import Path
 
 import torch
-from runs import QUIET, tiny_config
+from runs import QUIET, tiny_config, train
 from torch.nn import functional
 
 from tiny_audio_diffusion import audio, checkpoint
 from tiny_audio_diffusion.command import ROOT
 from tiny_audio_diffusion.data.synthesis import render
-from tiny_audio_diffusion.training import train
 
 sys.path.append(str(ROOT / "utils"))
 from check_quickstart import distances
@@ -46,8 +45,8 @@ def test_a_minute_of_training_is_heard(tmp_path: Path) -> None:
         "batch_size=8",
         "steps=25",
         "sample_count=0",
-        "trainer.max_steps=400",
-        "val_log_every_n_steps=400",
+        "trainer.max_steps=600",
+        "val_log_every_n_steps=600",
         "module.optimizer.lr=2e-3",
         experiment="quickstart",
     )

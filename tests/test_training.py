@@ -8,14 +8,13 @@ import soundfile
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from runs import QUIET, tiny_config, write_sounds
+from runs import QUIET, tiny_config, train, write_sounds
 
 from tiny_audio_diffusion import audio, checkpoint
 from tiny_audio_diffusion.callbacks import Samples
 from tiny_audio_diffusion.diffusion import Diffusion
 from tiny_audio_diffusion.trainer import best_precision
 from tiny_audio_diffusion.trainer import build as build_trainer
-from tiny_audio_diffusion.training import train
 
 pytestmark = QUIET
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from benchmark import machine
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tiny_audio_diffusion import audio, checkpoint, command, metrics, plot
-from tiny_audio_diffusion.data.datamodule import SoundFolder, split
-from tiny_audio_diffusion.data.transforms import Transforms
 from tiny_audio_diffusion.trainer import best_precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,10 +138,10 @@ class Judge:
             for name, sampler in SAMPLERS.items()
             if not arguments.samplers or any(word in name for word in arguments.samplers)
         }
-        transforms = Transforms(sampling_rate=44100, length=32768, channels=2, loudness=-20)
-        dataset = SoundFolder(arguments.folder, transforms, recursive=True, cache_gigabytes=1.0)
-        training, held_out = split(dataset.paths, 0.2)
-        self.training, self.held_out = dataset.audio(training), dataset.audio(held_out)
+        with initialize_config_dir(str(command.ROOT / "configs"), version_base="1.3"):
+            config = compose("config", ["exp=one_shots", f"datamodule.dataset.path='{arguments.folder.absolute()}'"])
+        dataset = instantiate(config.datamodule.dataset)
+        self.training, self.held_out = (dataset.audio(indices) for indices in dataset.sides(0.2))
         features = metrics.log_mel(self.training, 44100)
         self.space = metrics.Standardise(features, dimensions=40)
         self.reference = self.space(metrics.log_mel(self.held_out, 44100))

@@ -1,7 +1,11 @@
 """Sound files and tensors: read, write, resample, change channels. Audio is float32 [channels, length]."""
 
 import logging
+import math
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,30 +16,96 @@ import torchaudio.functional
 from torch import Tensor
 
 SILENCE = 10 ** (-60 / 20)  # a peak below −60 dBFS counts as silence
-BLOCK = 1 << 16  # frames per read: a header that claims 4 GB must not allocate 4 GB
+BLOCK = 1 << 16  # samples of all channels per read: a header that claims 4 GB must not allocate 4 GB
 CEILING = 10 ** (-0.1 / 20)  # of sounds that go beyond full scale
 LARGEST_FACTOR = 1000
+# Seeking lands beside the mark in the last page of a Vorbis file, and on broken frames in an MP3.
+INEXACT_SEEKING = ("VORBIS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
+RUN_UP_SECONDS = 10  # longer than a page
+SIDE = 0.5**0.5  # −3 dB
+# What each loudspeaker gives to left and right (ITU-R BS.775); the channel of deep effects is left out.
+DOWNMIX = {
+    "L": (1.0, 0.0),
+    "R": (0.0, 1.0),
+    "C": (SIDE, SIDE),
+    "LFE": (0.0, 0.0),
+    "Ls": (SIDE, 0.0),
+    "Rs": (0.0, SIDE),
+    "Lb": (SIDE, 0.0),
+    "Rb": (0.0, SIDE),
+}
+LAYOUTS = {3: "L R C", 4: "L R Ls Rs", 5: "L R C Ls Rs", 6: "L R C LFE Ls Rs", 8: "L R C LFE Lb Rb Ls Rs"}
 
 logger = logging.getLogger(__name__)
 
 
-def read(path: str | os.PathLike[str], *, frames: int | None = None) -> tuple[Tensor, int]:
-    """Return what a file really holds (at most `frames` of it) and its sampling rate; `ValueError` names a bad file."""
-    blocks, count = [], 0
+class SequentialFile(soundfile.SoundFile):
+    """Reads on where the last read ended; soundfile itself seeks there after every read, which breaks MP3 frames."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def open_sound(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
+    """Open a sound whatever bytes its name holds; a pipe or a device is refused with `ValueError`, not waited for."""
+    # Windows has neither flag's counterpart: no pipes among the files, and text mode unless told.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        with soundfile.SoundFile(os.fspath(path)) as file:
-            while frames is None or count < frames:
-                wanted = BLOCK if frames is None else min(BLOCK, frames - count)
-                block = file.read(wanted, dtype="float32", always_2d=True)  # [frames, channels]
-                if not len(block):
-                    break
-                blocks.append(block)
-                count += len(block)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{printable(path)} is not a regular file")
+    finally:
+        os.close(descriptor)
+    # By name and not by descriptor: an MP3 that begins with padding is known by its ending alone, and Windows hands no
+    # descriptor on to libsndfile.
+    name = os.fspath(path) if os.name == "nt" else os.fsencode(path)
+    with SequentialFile(name) as file:
+        yield file
+
+
+def read(path: str | os.PathLike[str], *, start: int = 0, frames: int | None = None) -> tuple[Tensor, int]:
+    """Return what a file really holds from `start` on (at most `frames` of it) and its sampling rate.
+
+    `ValueError` names a bad file; one that ends before `start` is empty.
+    """
+    try:
+        with open_sound(path) as file:
+            found = list(blocks(file, frames)) if move(file, start) else []
             sampling_rate, channels = file.samplerate, file.channels
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"cannot read {path}: {error.error_string}") from error
-    samples = np.concatenate(blocks) if blocks else np.zeros((0, channels), dtype=np.float32)
+        raise ValueError(f"cannot read {printable(path)}: {error.error_string}") from error
+    except OSError as error:
+        raise ValueError(f"cannot read {printable(path)}: {error.strerror}") from error
+    samples = np.concatenate(found) if found else np.zeros((0, channels), dtype=np.float32)
     return torch.from_numpy(samples.T.copy()), sampling_rate
+
+
+def blocks(file: soundfile.SoundFile, frames: int | None = None) -> Iterator[np.ndarray]:
+    """Yield float32 [frames, channels] from where the file stands to its end, or `frames` in all."""
+    most = max(BLOCK // file.channels, 1)
+    left = math.inf if frames is None else frames
+    while left > 0 and len(block := file.read(int(min(most, left)), dtype="float32", always_2d=True)):
+        left -= len(block)
+        yield block
+
+
+def move(file: soundfile.SoundFile, start: int) -> bool:
+    """Stand at a frame of an open file; `False` where there is no such frame."""
+    run_up = RUN_UP_SECONDS * file.samplerate if file.subtype in INEXACT_SEEKING else 0
+    place = max(start - run_up, 0)
+    try:
+        if place:
+            file.seek(place)
+    except soundfile.LibsndfileError:  # beyond the end, wherever the header says that it is
+        return False
+    for _ in blocks(file, start - place):
+        pass
+    return True
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path that can be printed and stored even when its bytes are not Unicode."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def write(path: str | os.PathLike[str], audio: Tensor, sampling_rate: int, *, subtype: str = "PCM_24") -> float:
@@ -73,9 +143,16 @@ def resample(audio: Tensor, sampling_rate: int, new_sampling_rate: int) -> Tenso
 
 
 def to_channels(audio: Tensor, channels: int) -> Tensor:
-    """Mono → stereo duplicates, anything → mono averages, more than two → stereo keeps the first two."""
+    """Bring [any, L] to mono or stereo.
+
+    Mono → stereo duplicates. Stereo → mono averages. A surround layout goes to stereo with its centre and surrounds at
+    −3 dB, any other count keeps its first two channels; both go on to mono as stereo does.
+    """
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2, not {channels}")
+    if len(audio) in LAYOUTS:
+        weights = torch.tensor([DOWNMIX[name] for name in LAYOUTS[len(audio)].split()], dtype=audio.dtype)  # [any, 2]
+        audio = weights.T @ audio
     if channels == 1:
-        return audio.mean(dim=0, keepdim=True)
+        return audio[:2].mean(dim=0, keepdim=True)
     return audio.expand(2, -1) if len(audio) == 1 else audio[:2]

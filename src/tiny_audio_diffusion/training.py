@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tiny_audio_diffusion import checkpoint
 from tiny_audio_diffusion.callbacks import Summary
 from tiny_audio_diffusion.command import say
-from tiny_audio_diffusion.data.datamodule import DataModule
-from tiny_audio_diffusion.data.scan import write_report
+from tiny_audio_diffusion.data.datamodule import DataModule, SoundSet
 from tiny_audio_diffusion.module import Module
 
 
-def train(config: DictConfig) -> pl.Trainer:
+def train(config: DictConfig, dataset: SoundSet) -> pl.Trainer:
     """Train as configured, or go on from `config.ckpt`; returns the trainer with everything that happened."""
     quieten_lightning()
     resume = checkpoint.find(config.ckpt, logs=config.logs_dir) if config.ckpt else None
@@ -27,12 +26,12 @@ def train(config: DictConfig) -> pl.Trainer:
     folder = Path(config.run_folder)
     folder.mkdir(parents=True, exist_ok=True)
     module = build_module(config)
-    datamodule: DataModule = instantiate(config.datamodule)
+    datamodule = build_datamodule(config, dataset)
     module.representation.measure(datamodule.training_audio(config.level_sounds))
     trainer = build_trainer(config)
     if trainer.is_global_zero:
         OmegaConf.save(OmegaConf.create(module.config), folder / "config.yaml")
-        write_report(datamodule.dataset.files, folder / "data_report.csv")
+        dataset.write_report(folder / "data_report.csv")
     say(_opening(config, module, trainer))
     if resume:
         say(f"going on from {resume}")
@@ -64,6 +63,12 @@ def build_module(config: DictConfig) -> Module:
     module.diffusion.network.check_length(config.length)
     module.config = OmegaConf.to_yaml(config, resolve=True)
     return module
+
+
+def build_datamodule(config: DictConfig, dataset: SoundSet) -> DataModule:
+    """The datamodule around a set of sounds that is open already."""
+    settings = {name: value for name, value in config.datamodule.items() if name not in ("_target_", "dataset")}
+    return get_class(config.datamodule._target_)(dataset, **settings)
 
 
 def build_trainer(config: DictConfig) -> pl.Trainer:

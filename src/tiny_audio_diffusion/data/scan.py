@@ -1,59 +1,34 @@
-"""Find sound files and read each of them once: which can be used, and why the others cannot."""
+"""Find sound files and examine each of them, in parallel and only once."""
 
-import csv
 import logging
 import os
-import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import soundfile
+from tqdm import tqdm
 
-from tiny_audio_diffusion.audio import BLOCK, SILENCE
+from tiny_audio_diffusion.arguments import is_first_process
+from tiny_audio_diffusion.audio import printable
+from tiny_audio_diffusion.data.facts import Facts, examine
+from tiny_audio_diffusion.data.index import Index, Stamp, stamp
 
-EXTENSIONS = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".mp3")
-SHORTEST_LENGTH = 16
-SAMPLING_RATES = (1_000, 768_000)  # beyond these a header is wrong
-LOUD_SHARE = 0.05  # warn when more than this share of the files is skipped
+EXTENSIONS = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".mp3", ".wave", ".aifc", ".oga", ".opus", ".caf", ".au", ".w64")
+AT_ONCE = 256  # files between two looks at the index and two steps of the progress bar
+BAR_DELAY_SECONDS = 0.5  # a bar is shown for what takes longer
 
 logger = logging.getLogger(__name__)
 Folders = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-@dataclass(frozen=True)
-class SoundFile:
-    """The verdict on one file: `status` is "usable" or "skipped", and then `reason` says why."""
+@dataclass
+class Found:
+    """The files below some folders, in the order of their names."""
 
-    path: Path
-    frames: int
-    sampling_rate: int
-    channels: int
-    status: str
-    reason: str
-
-    @property
-    def usable(self) -> bool:
-        return self.status == "usable"
-
-    @property
-    def seconds(self) -> float:
-        return self.frames / self.sampling_rate if self.sampling_rate else 0.0
-
-
-def scan(folders: Folders, *, recursive: bool = True, seconds: float | None = None) -> list[SoundFile]:
-    """Read every sound file of one or more folders; silence is judged on the first `seconds`, or on all of a sound."""
-    roots = as_roots(folders)
-    problems: list[SoundFile] = []
-    paths = sorted({path for root in roots for path in find(root, recursive=recursive, problems=problems)})
-    files = sorted([*problems, *(inspect(path, seconds=seconds) for path in paths)], key=lambda file: file.path)
-    skipped = [file for file in files if not file.usable]
-    if len(skipped) == len(files):
-        raise ValueError(nothing_usable(roots, skipped))
-    if len(skipped) > LOUD_SHARE * len(files):
-        logger.warning("%d of %d sound files are skipped: %s", len(skipped), len(files), first_reasons(skipped))
-    return files
+    sounds: list[str] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)  # path and reason
+    closed: list[tuple[str, str]] = field(default_factory=list)  # folders that cannot be opened, and why
 
 
 def as_roots(folders: Folders) -> list[Path]:
@@ -70,96 +45,65 @@ def as_roots(folders: Folders) -> list[Path]:
     return roots
 
 
-def find(root: Path, *, recursive: bool, problems: list[SoundFile]) -> Iterator[Path]:
-    """Yield what looks like a sound file, hidden files and macOS litter left out; closed folders go to `problems`."""
+def find(roots: Iterable[Path], *, recursive: bool) -> Found:
+    """List what looks like a sound file; hidden files, litter and what is no sound by its name are ignored."""
+    found = Found()
+    seen: set[tuple[int, int]] = set()
 
     def closed(error: OSError) -> None:
-        problems.append(skipped_file(Path(error.filename), f"folder cannot be opened: {error.strerror}"))
+        found.closed.append((os.fspath(error.filename), f"folder cannot be opened: {error.strerror}"))
 
-    seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=closed):
-        status = Path(folder).stat()
-        # Links to folders are followed, so a link to a parent must not be entered twice.
-        first_visit = (status.st_dev, status.st_ino) not in seen
-        seen.add((status.st_dev, status.st_ino))
-        visible = [name for name in sorted(subfolders) if not name.startswith(".") and name != "__MACOSX"]
-        subfolders[:] = visible if recursive and first_visit else []
-        for name in names if first_visit else ():
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                yield Path(folder, name)
-
-
-def inspect(path: Path, *, seconds: float | None = None) -> SoundFile:
-    """Read one file to its end and judge it."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            return skipped_file(path, "not a regular file")
-        os.fspath(path).encode("utf-8")
-        with soundfile.SoundFile(os.fspath(path)) as file:
-            return judge(path, file, seconds)
-    except UnicodeEncodeError:
-        return skipped_file(path, "file name is not valid Unicode")
-    except OSError as error:
-        return skipped_file(path, f"cannot be opened: {error.strerror}")
-    except soundfile.LibsndfileError as error:
-        empty = path.stat().st_size == 0
-        return skipped_file(path, "empty" if empty else f"unreadable: {error.error_string}")
+    for root in roots:
+        for folder, subfolders, names in os.walk(root, followlinks=True, onerror=closed):
+            status = Path(folder).stat()
+            # Links to folders are followed, so a link to a parent must not be entered twice.
+            if (status.st_dev, status.st_ino) in seen:
+                subfolders.clear()
+                found.ignored.append((folder, "a folder that was read before"))
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            subfolders[:] = _to_enter(folder, sorted(subfolders), found) if recursive else []
+            for name in sorted(names):
+                path, reason = os.path.join(folder, name), why_ignored(name)  # noqa: PTH118 -- a million of them
+                if reason:
+                    found.ignored.append((path, reason))
+                else:
+                    found.sounds.append(path)
+    return found
 
 
-def judge(path: Path, file: soundfile.SoundFile, seconds: float | None) -> SoundFile:
-    """Judge an open file by its samples, read block by block so that hours of audio need no memory."""
-    sampling_rate, channels = file.samplerate, file.channels
-    if not SAMPLING_RATES[0] <= sampling_rate <= SAMPLING_RATES[1]:
-        return skipped_file(path, f"sampling rate of {sampling_rate} Hz")
-    heard = float("inf") if seconds is None else round(seconds * sampling_rate)
-    frames, peak, finite = 0, 0.0, True
-    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):  # [frames, channels]
-        finite = finite and bool(np.isfinite(block).all())
-        if frames < heard:
-            peak = max(peak, float(np.abs(block[: int(min(len(block), heard - frames))]).max()))
-        frames += len(block)
-    reason = ""
-    if not frames:
-        reason = "empty"
-    elif frames < SHORTEST_LENGTH:
-        reason = f"shorter than {SHORTEST_LENGTH} samples"
-    elif not finite:
-        reason = "holds NaN or infinite values"
-    elif peak < SILENCE:
-        reason = "silent (below -60 dBFS)"
-        if frames > heard:
-            reason += f" in its first {seconds:.3g} seconds"
-    return SoundFile(path, frames, sampling_rate, channels, "skipped" if reason else "usable", reason)
+def _to_enter(folder: str, subfolders: list[str], found: Found) -> list[str]:
+    """The folders to look into, links last so that files are known by where they really lie."""
+    hidden = [name for name in subfolders if name.startswith(".") or name == "__MACOSX"]
+    found.ignored += [(os.path.join(folder, name), "hidden folder") for name in hidden]  # noqa: PTH118
+    return sorted(set(subfolders) - set(hidden), key=lambda name: (Path(folder, name).is_symlink(), name))
 
 
-def skipped_file(path: Path, reason: str) -> SoundFile:
-    """The verdict on a file that could not be read at all."""
-    return SoundFile(path, 0, 0, 0, "skipped", reason)
+def why_ignored(name: str) -> str:
+    """Why a file is not looked at, by its name."""
+    if name.startswith("."):
+        return "macOS resource fork" if name.startswith("._") else "hidden file"
+    return "" if name.lower().endswith(EXTENSIONS) else "no sound by its name"
 
 
-def nothing_usable(roots: list[Path], skipped: list[SoundFile]) -> str:
-    """What to tell a user whose folders hold nothing to train on."""
-    where = ", ".join(printable(root) for root in roots)
-    found = f"{len(skipped)} files found, all skipped: {first_reasons(skipped)}" if skipped else "no such file found"
-    return f"no usable sound in {where}\nlooked for {' '.join(EXTENSIONS)} in any case; {found}"
+def examine_all(paths: list[str], *, index: Index) -> Iterator[tuple[str, Stamp | None, Facts]]:
+    """Each path with its stamp and what the file holds: as remembered, or read now if it is new or has changed."""
+    with (
+        ThreadPoolExecutor() as pool,  # decoding and waiting for disks both leave Python free
+        progress("reading sounds", len(paths)) as bar,
+    ):
+        for start in range(0, len(paths), AT_ONCE):
+            some = paths[start : start + AT_ONCE]
+            stamps = list(pool.map(stamp, some))  # before it is read: what is written meanwhile is read again next time
+            known = index.look_up(some, stamps)
+            new = [path for path, facts in zip(some, known, strict=True) if facts is None]
+            read = dict(zip(new, pool.map(examine, new), strict=True))
+            items = [(path, seen, facts or read[path]) for path, seen, facts in zip(some, stamps, known, strict=True)]
+            index.store((path, seen, facts) for path, seen, facts in items if path in read and seen and facts.is_lasting)
+            yield from items
+            bar.update(len(some))
 
 
-def first_reasons(skipped: list[SoundFile]) -> str:
-    """The first three reasons, one line."""
-    shown = "; ".join(f"{printable(file.path.name)}: {file.reason}" for file in skipped[:3])
-    return shown + (f"; and {len(skipped) - 3} more" if len(skipped) > 3 else "")
-
-
-def printable(path: str | Path) -> str:
-    """A path that can be printed and stored even when its bytes are not Unicode."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def write_report(files: list[SoundFile], path: str | os.PathLike[str]) -> None:
-    """Write the verdict on every file as CSV."""
-    with Path(path).open("w", newline="", encoding="utf-8") as target:
-        rows = csv.writer(target)
-        rows.writerow(["path", "status", "reason", "sampling_rate", "channels", "frames", "seconds"])
-        for file in files:
-            facts = [file.sampling_rate, file.channels, file.frames, f"{file.seconds:.4f}"]
-            rows.writerow([printable(file.path), file.status, file.reason, *facts])
+def progress(what: str, total: int) -> tqdm:
+    """A bar for what may take a while."""
+    return tqdm(total=total, desc=what, unit="file", delay=BAR_DELAY_SECONDS, leave=False, disable=not is_first_process())
