@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from tiny_audio_diffusion import loggers
 
 
 def build(folder: Path, **choices: Any) -> list[Any]:
-    usual = {"name": "test", "tensorboard": "auto", "wandb": "auto", "project": "p", "entity": None}
+    usual = {"name": "test", "tensorboard": "auto", "wandb": "auto", "project": "p", "entity": None, "wandb_id": None}
     return loggers.build(folder=str(folder), **usual | choices)
 
 
@@ -21,7 +21,7 @@ def test_files_are_always_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     (only,) = build(tmp_path)
-    assert isinstance(only, CSVLogger)
+    assert isinstance(only, loggers.MetricsFile)
     with pytest.raises(ValueError, match="not installed"):
         build(tmp_path, wandb=True)
 
@@ -49,7 +49,7 @@ def test_the_line_says_what_wandb_does(
     kinds = [type(getattr(logger, "inner", logger)) for logger in build(tmp_path)]
     assert caplog.text.count("W&B") == 1
     assert re.search(f"W&B {state}", caplog.text)
-    assert kinds == [CSVLogger, TensorBoardLogger] + [WandbLogger] * (state == "offline")
+    assert kinds == [loggers.MetricsFile, TensorBoardLogger] + [WandbLogger] * (state == "offline")
 
 
 def test_a_broken_logger_is_told_once_and_left_alone() -> None:

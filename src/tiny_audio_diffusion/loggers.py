@@ -1,9 +1,11 @@
 """Where numbers, sounds and pictures go: always files in the run's folder; TensorBoard and W&B when they are there."""
 
+import csv
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +17,20 @@ from tiny_audio_diffusion.command import say
 
 
 def build(
-    *, folder: str, name: str, tensorboard: bool | str, wandb: bool | str, project: str | None, entity: str | None
+    *,
+    folder: str,
+    name: str,
+    tensorboard: bool | str,
+    wandb: bool | str,
+    project: str | None,
+    entity: str | None,
+    wandb_id: str | None,
 ) -> list[Logger]:
-    """The loggers of a run; `auto` means: if it is installed and, for W&B, configured. One line says which are on."""
-    loggers: list[Logger] = [CSVLogger(save_dir=folder, name="", version="")]
+    """The loggers of a run; `auto` means: if it is installed and, for W&B, configured. One line says which are on.
+
+    With `wandb_id` a run of W&B goes on.
+    """
+    loggers: list[Logger] = [MetricsFile(save_dir=folder, name="", version="")]
     lines = [f"metrics.csv in {folder}"]
     if _installed("tensorboard") if tensorboard == "auto" else tensorboard:
         loggers.append(Forgiving(TensorBoardLogger(save_dir=folder, name="", version="tensorboard")))
@@ -27,13 +39,36 @@ def build(
     if wandb is True and state.startswith("off ("):
         raise ValueError(f"loggers.wandb=true, but W&B is {state}")
     if not state.startswith("off ("):
-        logger = _open_wandb(folder, name, project, entity)
+        logger = _open_wandb(folder, name, project, entity, wandb_id)
         if logger is None:
             state = "off (it does not answer)"
         else:
             loggers.append(Forgiving(logger))
     say(f"loggers: {', '.join(lines)}; W&B {state}")
     return loggers
+
+
+class MetricsFile(CSVLogger):
+    """metrics.csv; a disk that takes no more costs some of its lines, aloud, and not the training."""
+
+    told = False
+
+    @rank_zero_only
+    def go_on(self, before: Path, *, step: int) -> None:
+        """Begin with the lines that another run wrote before `step`, where this one takes over."""
+        with before.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+        self.experiment.metrics += [{name: value for name, value in row.items() if value} for row in rows]
+        self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        try:
+            super().save()
+        except OSError as error:
+            if not self.told:
+                rank_zero_warn(f"metrics.csv could not be written: {error}")
+            self.told = True
 
 
 class Forgiving(Logger):
@@ -106,9 +141,13 @@ def _to_tensorboard(logger: TensorBoardLogger, sounds: torch.Tensor, sampling_ra
         logger.experiment.add_image(f"samples/spectrogram_{index}", image, step, dataformats="HWC")
 
 
-def _open_wandb(folder: str, name: str, project: str | None, entity: str | None) -> WandbLogger | None:
+def _open_wandb(
+    folder: str, name: str, project: str | None, entity: str | None, wandb_id: str | None
+) -> WandbLogger | None:
     """W&B's run, or a warning: a service that is down must not cost the training."""
-    logger = WandbLogger(save_dir=folder, name=name, project=project, entity=entity, job_type="train")
+    logger = WandbLogger(
+        save_dir=folder, name=name, project=project, entity=entity, job_type="train", id=wandb_id, resume="allow"
+    )
     try:
         _ = logger.experiment  # opens the run now, so that a wrong key shows before training
     except Exception as error:  # noqa: BLE001 - whatever a logging service throws

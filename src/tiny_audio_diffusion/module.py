@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Timer
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 from tiny_audio_diffusion.diffusion import Diffusion
 from tiny_audio_diffusion.representation import Raw
 
-Batch = dict[str, Any]  # {"audio": [B, C, L], "path": list of B names, "label": [B]}
+Batch = dict[str, Any]  # {"audio": [B, C, L], "path": list of B names, "label": [B], "position": in the order of all}
 
 
 class Module(pl.LightningModule):
@@ -34,17 +35,13 @@ class Module(pl.LightningModule):
         self.diffusion, self.representation = diffusion, representation
         self.optimizer, self.warmup_steps, self.decay_to = optimizer, warmup_steps, decay_to
         self.validation_levels = list(validation_levels)
-        self.random_state: Tensor | None = None  # of a checkpoint that training goes on from
+        self.seed = 0  # of the noise in training; the run sets it
         self.config = ""  # the resolved configuration as text: a checkpoint says what it is
 
-    def on_train_start(self) -> None:
-        """Every process draws noise of its own; a run that goes on draws on where it stopped."""
-        if self.global_rank > 0:
-            torch.manual_seed(torch.initial_seed() + 1000 * self.trainer.global_step + self.global_rank)
-        elif self.random_state is not None:
-            torch.set_rng_state(self.random_state)
-
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        # Noise depends on the seed and on the batch's place in the order of sounds, and on nothing that came before:
+        # a run that was stopped draws the same, and so does each of several processes.
+        torch.manual_seed(_mixed(self.seed, batch["position"]))
         loss = self.diffusion.loss(self.representation.encode(batch["audio"]))
         self.log("train_loss", loss, batch_size=len(batch["audio"]))
         return loss
@@ -89,10 +86,11 @@ class Module(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
-        checkpoint["random_state"] = torch.get_rng_state()
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.random_state = checkpoint["random_state"]
+
+def _mixed(*numbers: int) -> int:
+    """One seed from several numbers, far from that of any others."""
+    return int(numpy.random.SeedSequence(numbers).generate_state(1, numpy.uint64)[0] >> numpy.uint64(1))
 
 
 def _noise_of(path: str, like: Tensor) -> Tensor:

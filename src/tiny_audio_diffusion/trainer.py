@@ -5,6 +5,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from tiny_audio_diffusion.storage import Storage
+
 
 def build(*, gpus: int | None = None, precision: str | int = "auto", **options: Any) -> pl.Trainer:
     """A Trainer; `gpus` 0 is the CPU, -1 all GPUs, null whatever there is. All other keys are Lightning's own."""
@@ -17,7 +19,7 @@ def build(*, gpus: int | None = None, precision: str | int = "auto", **options: 
     if precision == "auto":
         precision = best_precision("cuda" if on_gpu else "cpu")
     # Sounds are split over the processes by the datamodule's own sampler, which can go on where it stopped.
-    return pl.Trainer(precision=precision, use_distributed_sampler=False, **options)  # type: ignore[arg-type]
+    return pl.Trainer(precision=precision, use_distributed_sampler=False, plugins=[Storage()], **options)  # type: ignore[arg-type]
 
 
 def best_precision(device: str) -> str:

@@ -108,13 +108,15 @@ class Summary(pl.Callback):
             f"best validation loss {best}, peak memory {peak_memory()}",
             f"run         {self.folder}",
         ]
-        for name, path in (("last", "last_model_path"), ("best", "best_model_path")):
-            file = getattr(checkpoint, path, "")
-            if file and Path(file).exists():
-                lines.append(f"{name:<11} {Path(file).resolve()}")
         sheets = sorted(self.folder.glob("samples/*/sheet.png"))
         if sheets:
             lines.append(f"sounds      {sheets[-1].parent}")
+        for name, path in (("best", "best_model_path"), ("last", "last_model_path")):
+            file = getattr(checkpoint, path, "")
+            if file and Path(file).exists():
+                lines.append(f"{name:<11} {Path(file).resolve()}")
+        if trainer.interrupted or getattr(checkpoint, "stopped_by", None):
+            lines.insert(0, f"stopped at step {trainer.global_step}; ckpt=last goes on from there")
         return "\n".join(lines)
 
 

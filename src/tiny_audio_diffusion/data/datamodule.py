@@ -79,13 +79,13 @@ class DataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.pin_memory = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
         self.validation = dataset.validation(self.plan, validation_count)
-        self.drawn = 0  # training sounds that all processes together have used
+        self.start, self.first_step = 0, 0  # sounds that all processes had used when this run began, and its step then
         self.failed: Counter[str] = Counter()  # sounds that could no longer be read, and how often
         self._say(*dataset.counts(self.plan))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._place_among_processes()
-        plan = replace(self.plan, rank=rank, world_size=world_size, start=self.drawn)
+        plan = replace(self.plan, rank=rank, world_size=world_size, start=self.start)
         return self._loader(self.dataset.training(plan), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Sound]:
@@ -101,20 +101,26 @@ class DataModule(pl.LightningDataModule):
         return self.dataset.training_audio(self.plan, count)
 
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        # Counted where a batch is used: workers have fetched further ahead.
         if self.trainer and self.trainer.training:
-            self.drawn += self.plan.batch_size * self.trainer.world_size
             for message in batch["failed"]:
                 if message not in self.failed:
                     logger.warning("left out: %s", message)
                 self.failed[message] += 1
         return batch
 
+    @property
+    def drawn(self) -> int:
+        """Training sounds that all processes together have used up to the last whole optimizer step."""
+        if not self.trainer:
+            return self.start
+        batches = (self.trainer.global_step - self.first_step) * self.trainer.accumulate_grad_batches
+        return self.start + batches * self.plan.batch_size * self.trainer.world_size
+
     def state_dict(self) -> dict[str, int]:
-        return {"drawn": self.drawn}
+        return {"drawn": self.drawn, "step": self.trainer.global_step if self.trainer else self.first_step}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.drawn = state_dict["drawn"]
+        self.start, self.first_step = state_dict["drawn"], state_dict["step"]
 
     def teardown(self, stage: str) -> None:
         if self.failed:

@@ -34,6 +34,7 @@ class Batch(TypedDict):
     audio: Tensor  # [batch, channels, length] within ±1
     path: list[str]
     label: Tensor  # [batch]
+    position: int  # of the first of them, in the order of all sounds of all processes
     failed: list[str]  # sounds that should have been among them and can no longer be read
 
 
@@ -192,6 +193,7 @@ class FolderBatches(IterableDataset[Batch]):
             "audio": torch.stack([audio for _, audio in sounds]),
             "path": [printable(catalogue.paths[index]) for index in indices],
             "label": torch.from_numpy(catalogue.labels[indices].astype(np.int64)),
+            "position": self.plan.positions(number)[0],
             "failed": failed,
         }
 
