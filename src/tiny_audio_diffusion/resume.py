@@ -28,7 +28,11 @@ def check(path: Path, content: dict[str, Any], saved: DictConfig, config: DictCo
     limit = config.trainer.max_time
     if limit is not None and elapsed >= Timer(duration=limit).time_remaining():
         raise ValueError(f"{path} has trained for {elapsed / 60:.1f} minutes already: set trainer.max_time above it")
-    before, now = _flat(saved), _flat(config)
+    now, folder = _flat(config), str(saved.run_folder)
+    before = {
+        name: value.replace(folder, str(config.run_folder)) if isinstance(value, str) else value
+        for name, value in _flat(saved).items()
+    }
     names = [name for name in now if not name.startswith(OWN) and before.get(name) != now[name]]
     return [f"{name} was {before.get(name)}, is {now[name]}" for name in names]
 

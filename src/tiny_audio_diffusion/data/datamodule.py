@@ -124,7 +124,9 @@ class DataModule(pl.LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         if self.failed:
-            logger.warning("%d sounds could no longer be read, %d draws left out", len(self.failed), self.failed.total())
+            logger.warning(
+                "%d sounds could no longer be read, %d draws left out", len(self.failed), self.failed.total()
+            )
             self.failed.clear()
 
     def _loader(self, sounds: Any, *, batch_size: int | None) -> DataLoader[Any]:

@@ -155,7 +155,9 @@ class SoundFolder:
         logger.info(self.report.table())
         if self.report.too_many_skipped():
             skipped, used = self.report.statuses["skipped"], self.report.statuses["used"]
-            logger.warning("WARNING: %d of %d sound files are skipped: %s", skipped, skipped + used, self.report.skipped)
+            logger.warning(
+                "WARNING: %d of %d sound files are skipped: %s", skipped, skipped + used, self.report.skipped
+            )
         if not self.classes:
             return
         if self.report.labels[""]:

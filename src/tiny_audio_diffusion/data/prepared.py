@@ -60,7 +60,9 @@ class Store:
         """Remove what was prepared with other settings, the longest unused first, until `count` sounds fit."""
         if not self.root.is_dir():
             return
-        others = sorted((path for path in self.root.iterdir() if path != self.folder), key=lambda path: path.stat().st_mtime)
+        others = sorted(
+            (path for path in self.root.iterdir() if path != self.folder), key=lambda path: path.stat().st_mtime
+        )
         sizes = {folder: sum(file.stat().st_size for file in folder.rglob("*.f32")) for folder in others}
         excess = count * self.bytes_each + sum(sizes.values()) - budget
         for folder in others:

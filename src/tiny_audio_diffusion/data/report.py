@@ -69,7 +69,11 @@ def notes_on(facts: Facts, transforms: Transforms) -> list[tuple[str, str]]:
         (rate != transforms.sampling_rate, "resampled", f"from {rate} Hz"),
         (facts.channels != transforms.channels, f"{from_to[0]} to {from_to[1]}", ""),
         (start > 0, "begins late", f"at {start / rate:.3g} s, silence before it left out"),
-        ((facts.frames - start) / rate > transforms.seconds, "cut", f"at {transforms.seconds:.3g} of {facts.seconds:.3g} s"),
+        (
+            (facts.frames - start) / rate > transforms.seconds,
+            "cut",
+            f"at {transforms.seconds:.3g} of {facts.seconds:.3g} s",
+        ),
         (facts.cut_short, "cut short:", "its header promises more"),
         (facts.peak < QUIET, "quiet", f"({facts.peak_decibels:.0f} dBFS)"),
         (facts.clipped > 0, "clipped", f"({facts.clipped} samples)"),
@@ -103,7 +107,13 @@ class Report:
             if len(self.examples) < 3:
                 self.examples.append(f"{printable(Path(verdict.path).name)}: {verdict.note}")
         facts = verdict.facts
-        known = [facts.sampling_rate, facts.channels, facts.frames, f"{facts.seconds:.4f}", f"{facts.peak_decibels:.1f}"]
+        known = [
+            facts.sampling_rate,
+            facts.channels,
+            facts.frames,
+            f"{facts.seconds:.4f}",
+            f"{facts.peak_decibels:.1f}",
+        ]
         place = printable(verdict.path)
         row = known if facts.frames else [""] * len(known)
         self._write([place, verdict.status, verdict.note, verdict.label, *row, facts.encoding])

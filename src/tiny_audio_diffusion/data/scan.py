@@ -14,7 +14,21 @@ from tiny_audio_diffusion.audio import printable
 from tiny_audio_diffusion.data.facts import Facts, examine
 from tiny_audio_diffusion.data.index import Index, Stamp, stamp
 
-EXTENSIONS = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".mp3", ".wave", ".aifc", ".oga", ".opus", ".caf", ".au", ".w64")
+EXTENSIONS = (
+    ".wav",
+    ".flac",
+    ".aiff",
+    ".aif",
+    ".ogg",
+    ".mp3",
+    ".wave",
+    ".aifc",
+    ".oga",
+    ".opus",
+    ".caf",
+    ".au",
+    ".w64",
+)
 AT_ONCE = 256  # files between two looks at the index and two steps of the progress bar
 BAR_DELAY_SECONDS = 0.5  # a bar is shown for what takes longer
 
@@ -99,11 +113,15 @@ def examine_all(paths: list[str], *, index: Index) -> Iterator[tuple[str, Stamp 
             new = [path for path, facts in zip(some, known, strict=True) if facts is None]
             read = dict(zip(new, pool.map(examine, new), strict=True))
             items = [(path, seen, facts or read[path]) for path, seen, facts in zip(some, stamps, known, strict=True)]
-            index.store((path, seen, facts) for path, seen, facts in items if path in read and seen and facts.is_lasting)
+            index.store(
+                (path, seen, facts) for path, seen, facts in items if path in read and seen and facts.is_lasting
+            )
             yield from items
             bar.update(len(some))
 
 
 def progress(what: str, total: int) -> tqdm:
     """A bar for what may take a while."""
-    return tqdm(total=total, desc=what, unit="file", delay=BAR_DELAY_SECONDS, leave=False, disable=not is_first_process())
+    return tqdm(
+        total=total, desc=what, unit="file", delay=BAR_DELAY_SECONDS, leave=False, disable=not is_first_process()
+    )

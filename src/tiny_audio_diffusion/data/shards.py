@@ -19,7 +19,7 @@ from tiny_audio_diffusion.audio import SequentialFile, blocks, move, printable
 from tiny_audio_diffusion.data.augment import Augment, random_of
 from tiny_audio_diffusion.data.facts import measure
 from tiny_audio_diffusion.data.folder import LABELS, UNLABELLED, Batch, Sound
-from tiny_audio_diffusion.data.order import Plan, place
+from tiny_audio_diffusion.data.order import Plan, own_batches, place
 from tiny_audio_diffusion.data.report import reason_to_skip
 from tiny_audio_diffusion.data.scan import EXTENSIONS
 from tiny_audio_diffusion.data.tar import Member, find_shards, look_through, members, short_name
@@ -207,10 +207,10 @@ class ShardBatches(IterableDataset[Batch]):
         turn = (number + done) % workers  # the loader begins with its first worker, wherever the run stood
         skip = (done + workers - 1 - turn) // workers * self.plan.batch_size
         found = self.stream(self.plan.rank * workers + turn, self.plan.world_size * workers, skip)
-        while True:
-            yield self.batch(found)
+        for batch in own_batches():
+            yield self.batch(found, self.plan.positions(batch)[0])
 
-    def batch(self, found: Iterator[Sound | str]) -> Batch:
+    def batch(self, found: Iterator[Sound | str], position: int) -> Batch:
         """The next sounds of a stream."""
         sounds: list[Sound] = []
         failed: list[str] = []
@@ -224,6 +224,7 @@ class ShardBatches(IterableDataset[Batch]):
             "audio": torch.stack([sound["audio"] for sound in sounds]),
             "path": [sound["path"] for sound in sounds],
             "label": torch.tensor([sound["label"] for sound in sounds]),
+            "position": position,
             "failed": failed,
         }
 
