@@ -179,6 +179,10 @@ def test_only_callbacks_and_loggers_know_weights_and_biases() -> None:
     assert not [script for script in ("train.py", "generate.py") if "wandb" in libraries(ROOT / script)]
 
 
+def test_only_hub_knows_the_hub() -> None:
+    assert {part(module) for module, path in SOURCES.items() if "huggingface_hub" in libraries(path)} <= {"hub"}
+
+
 # Things stay short.
 
 
