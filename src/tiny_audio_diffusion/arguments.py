@@ -7,7 +7,10 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-PATHS = {"datamodule.dataset.path", "datamodule.dataset.index", "ckpt", "out", "logs_dir", "data_dir", "run_folder", "hydra.run.dir"}
+PATHS = {
+    *("datamodule.dataset.path", "datamodule.dataset.index", "ckpt", "out"),
+    *("logs_dir", "data_dir", "run_folder", "hydra.run.dir"),
+}
 HYDRA_FLAGS = re.compile(
     r"-(h|c|p|r|m|i|sc|cp|cn|cd)|"
     r"--(help|hydra-help|version|cfg|resolve|package|run|multirun|shell-completion|info|experimental-rerun|config-\w+)"
