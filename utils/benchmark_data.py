@@ -132,14 +132,15 @@ def main() -> None:
         )
         print(json.dumps({"seconds": took, "GiB before": before, "GiB after": peak_gigabytes()}))
         return
+    # First, because a process counts the memory of the one that started it as its own.
+    many = examine_many(arguments.files) if arguments.files else {}
     with tempfile.TemporaryDirectory() as cache:
         figures = examine(arguments.folder, Path(cache))
         for name, changes in {"memory": {}, "disk": {"memory_gigabytes": 0}}.items():
             figures[f"drawn per second, from {name}"] = draw(open_set(arguments.folder, Path(cache), **changes))
         share = share_of_waiting(open_set(arguments.folder, Path(cache)), arguments.steps)
         figures["share of training spent waiting (%)"] = 100 * share
-    if arguments.files:
-        many = examine_many(arguments.files)
+    if many:
         figures |= {f"{arguments.files} tiny files, {name}": value for name, value in many.items()}
     print(machine(), f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads", sep="; ")
     for name, value in figures.items():

@@ -1,6 +1,7 @@
-"""Pictures of sounds: the waveform over its mel spectrogram in real decibels."""
+"""Pictures: of a sound the waveform over its mel spectrogram in real decibels, of a set histograms and bars."""
 
 import math
+from collections.abc import Mapping, Sequence
 from os import PathLike
 
 import numpy as np
@@ -11,6 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 from torchaudio.transforms import MelSpectrogram
 
@@ -26,7 +29,12 @@ PICTURE_WIDTH, WAVEFORM_HEIGHT, MEL_HEIGHT, SEAM = 2.04, 0.44, 1.02, 0.04
 LEFT, RIGHT, BOTTOM = 0.5, 0.7, 0.4
 INK, GREY, BLUE, RED = "#222222", "#888888", "#33658a", "#c1121f"
 FONT = FontProperties(family="DejaVu Sans", size=7)
-TITLE_LENGTH = 26
+TITLE_WIDTH = PICTURE_WIDTH - 0.6  # inches beside the peak
+# In inches: one panel of statistics, and the room around it.
+PANEL_WIDTH, PANEL_HEIGHT = 2.6, 1.7
+PANEL_LEFT, PANEL_RIGHT, PANEL_BOTTOM, PANEL_TOP = 0.55, 0.15, 0.45, 0.25
+NAME_WIDTH, COUNT_WIDTH = 1.0, 0.6  # of bars
+BINS, MOST_BARS = 40, 14
 
 
 @torch.no_grad()
@@ -137,15 +145,24 @@ def _mel(hertz: float) -> float:
 
 
 def _write_title(axes: Axes, title: str, sound: Tensor) -> None:
-    # Any file name has to do: cut in the middle if long, boxes for letters the font lacks, no mathematics in dollars.
-    font = get_font(findfont(FONT))
-    title = "".join(letter if font.get_char_index(ord(letter)) else "\N{WHITE SQUARE}" for letter in title)
-    if len(title) > TITLE_LENGTH:
-        title = f"{title[: TITLE_LENGTH // 2]}…{title[1 - TITLE_LENGTH // 2 :]}"
-    axes.set_title(title, loc="left", pad=3, fontproperties=FONT, color=INK, parse_math=False)
+    axes.set_title(_drawable(title, TITLE_WIDTH), loc="left", pad=3, fontproperties=FONT, color=INK, parse_math=False)
     peak = peak_decibels(sound[None]).item()
     text = "silent" if is_silent(sound[None]) else f"{peak:.1f} dB".replace("-", "−")
     axes.set_title(text, loc="right", pad=3, fontproperties=FONT, color=RED if peak > 0 else GREY)
+
+
+def _drawable(name: str, width: float) -> str:
+    """Any file name, with boxes for letters that the font lacks, cut in the middle to fit into so many inches."""
+    font = get_font(findfont(FONT))
+    font.set_size(FONT.get_size(), 72)  # so that the letters' widths come in points
+    name = "".join(letter if font.get_char_index(ord(letter)) else "\N{WHITE SQUARE}" for letter in name)
+    widths = [font.load_char(ord(letter)).linearHoriAdvance / 65536 for letter in f"{name}…"]
+    room, kept = 72 * width - widths.pop(), len(name)
+    if sum(widths) <= 72 * width:
+        return name
+    while kept > 2 and sum(widths[: kept // 2]) + sum(widths[kept // 2 - kept :]) > room:
+        kept -= 1
+    return f"{name[: kept // 2]}…{name[kept // 2 - kept :]}"
 
 
 def _label(waveform: Axes, picture: Axes, *, first: bool, last: bool) -> None:
@@ -156,3 +173,98 @@ def _label(waveform: Axes, picture: Axes, *, first: bool, last: bool) -> None:
         picture.set_ylabel("frequency (kHz)", fontproperties=FONT, color=INK, labelpad=2)
     if last:
         picture.set_xlabel("time (seconds)", fontproperties=FONT, color=INK, labelpad=2)
+
+
+def panels(names: Sequence[str], *, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of empty panels, row by row, one for each name."""
+    columns = min(columns, len(names))
+    rows = math.ceil(len(names) / columns)
+    across, up = PANEL_LEFT + PANEL_WIDTH + PANEL_RIGHT, PANEL_BOTTOM + PANEL_HEIGHT + PANEL_TOP
+    figure = Figure((columns * across, rows * up), dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    placed = []
+    for index, name in enumerate(names):
+        row, column = divmod(index, columns)
+        left, bottom = column * across + PANEL_LEFT, (rows - 1 - row) * up + PANEL_BOTTOM
+        axes = _axes(figure, left, bottom, PANEL_HEIGHT, width=PANEL_WIDTH)
+        axes.set_title(name, loc="left", pad=3, fontproperties=FONT, color=INK)
+        placed.append(axes)
+    return figure, placed
+
+
+def histogram(
+    axes: Axes,
+    values: np.ndarray,
+    *,
+    unit: str,
+    logarithmic_from: float | None = None,
+    mark: tuple[float, str] | None = None,
+) -> None:
+    """How many sounds have which value, with the median; what lies below a logarithmic scale is drawn at its start."""
+    shown = values if logarithmic_from is None else np.maximum(values, logarithmic_from)
+    within = np.append(shown, mark[0]) if mark else shown
+    low, high = within.min(), within.max()
+    if logarithmic_from is None:
+        room = max(0.05 * (high - low), 0.5)
+        edges = np.linspace(low - room, high + room, BINS + 1)
+    else:
+        edges = np.geomspace(low / 1.1, high * 1.1, BINS + 1)
+        axes.set_xscale("log")
+        axes.set_xticks(_one_two_five(edges[0], edges[-1]))
+        axes.set_xticks([], minor=True)
+        axes.xaxis.set_major_formatter("{x:g}")
+    heights, _, _ = axes.hist(shown, bins=edges, color=BLUE)  # type: ignore[arg-type] # its stubs want a list
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.2 * np.max(heights)))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlabel(unit, fontproperties=FONT, color=INK, labelpad=2)
+    axes.set_ylabel("sounds", fontproperties=FONT, color=INK, labelpad=2)
+    median = f"median {np.median(values):.3g}".replace("-", "−")
+    axes.set_title(median, loc="right", pad=3, fontproperties=FONT, color=GREY)
+    if mark:
+        _mark(axes, *mark, left=bool(mark[0] > edges[BINS // 2]))
+
+
+def _mark(axes: Axes, place: float, name: str, *, left: bool) -> None:
+    """A line with its name beside it, on its `left` or right."""
+    axes.axvline(place, color=RED, linewidth=0.8)
+    where = axes.get_xaxis_transform() + ScaledTranslation(
+        (-3 if left else 3) / 72, -3 / 72, axes.figure.dpi_scale_trans
+    )
+    side = "right" if left else "left"
+    axes.text(place, 1, name, transform=where, ha=side, va="top", fontproperties=FONT, color=RED)
+
+
+def bars(axes: Axes, *groups: Mapping[str, int]) -> None:
+    """Names with their counts as bars, the largest of each group on top; what is too much shares a line."""
+    share = next(
+        most for most in range(MOST_BARS, 0, -1) if sum(min(len(group), most) for group in groups) <= MOST_BARS
+    )
+    inch = max(count for group in groups for count in group.values()) / (PANEL_WIDTH - NAME_WIDTH - COUNT_WIDTH)
+    place = 0.0
+    for group in groups:
+        ordered = sorted(group.items(), key=lambda item: (-item[1], item[0]))
+        shown = len(ordered) if len(ordered) <= share else share - 1
+        lines = [(name, count, count) for name, count in ordered[:shown]]
+        if shown < len(ordered):
+            lines.append((f"{len(ordered) - shown} others", sum(count for _, count in ordered[shown:]), 0))
+        for name, count, length in lines:
+            axes.barh(place, length, height=0.7, color=BLUE)
+            _write(axes, -0.04 * inch, place, _drawable(name, NAME_WIDTH - 0.08), side="right", colour=INK)
+            _write(axes, length + 0.04 * inch, place, f"{count:,}", side="left", colour=GREY)
+            place += 1
+        place += 0.5
+    across = (-NAME_WIDTH * inch, (PANEL_WIDTH - NAME_WIDTH) * inch)
+    axes.set(xlim=across, ylim=(max(place, 4) - 0.8, -0.7), xticks=(), yticks=())
+    axes.axvline(0, color=GREY, linewidth=0.5)
+
+
+def _write(axes: Axes, across: float, up: float, text: str, *, side: str, colour: str) -> None:
+    """A word in a panel, at the middle of its height."""
+    axes.text(across, up, text, ha=side, va="center", fontproperties=FONT, color=colour, parse_math=False)
+
+
+def _one_two_five(low: float, high: float) -> list[float]:
+    """Round numbers between two limits, only powers of ten where these are many."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1, 2, 5) if high / low < 500 else (1,)
+    return [digit * 10.0**decade for decade in decades for digit in digits if low <= digit * 10.0**decade <= high]

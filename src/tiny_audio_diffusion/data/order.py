@@ -72,7 +72,10 @@ class Balanced:
     """Every class once per turn, each class going through its own sounds in passes."""
 
     def __init__(self, labels: Sequence[int], *, seed: int) -> None:
-        self.members = [[i for i, label in enumerate(labels) if label == name] for name in sorted(set(labels))]
+        grouped: dict[int, list[int]] = {}
+        for index, label in enumerate(labels):
+            grouped.setdefault(label, []).append(index)
+        self.members = [grouped[label] for label in sorted(grouped)]
         self.turns = Passes(len(self.members), seed)
         self.passes = [Passes(len(some), seed, 1 + index) for index, some in enumerate(self.members)]
 
