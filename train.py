@@ -12,6 +12,10 @@ command.prepare()
 @hydra.main(version_base="1.3", config_path=str(command.ROOT / "configs"), config_name="config")
 @command.friendly
 def main(config: DictConfig) -> None:
+    if config.init is not None:
+        from tiny_audio_diffusion.finetune import adopt
+
+        config = adopt(config)
     # What is wrong with the sounds is told before Lightning, which takes seconds to load.
     dataset = hydra.utils.instantiate(config.datamodule.dataset)
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from tiny_audio_diffusion import audio, command, training
+from tiny_audio_diffusion import audio, command, finetune, training
 
 # Lightning 2.6 asks torch 2.11 for something that torch now calls deprecated
 QUIET = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
@@ -51,6 +51,8 @@ def write_sounds(folder: Path, count: int = 10, *, seconds: float = 0.1) -> Path
 
 def train(config: DictConfig) -> pl.Trainer:
     """What train.py does with a configuration."""
+    if config.init is not None:
+        config = finetune.adopt(config)
     return training.train(config, instantiate(config.datamodule.dataset))
 
 

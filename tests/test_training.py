@@ -54,9 +54,9 @@ def test_a_run_leaves_everything_in_its_folder(finished: Path) -> None:
 
 def test_a_checkpoint_explains_itself_and_makes_sounds(finished: Path) -> None:
     path = finished / "checkpoints" / "last.ckpt"
-    config, content = checkpoint.read(path)
-    assert config.length == 1024
-    assert content["global_step"] == 4
+    model = checkpoint.read(path)
+    assert model.config.length == 1024
+    assert model.step == model.content["global_step"] == 4
     pipeline = checkpoint.load_pipeline(path)
     assert pipeline.representation.level > 0
     first = pipeline.generate(3, seed=5, batch_size=2)
@@ -66,7 +66,7 @@ def test_a_checkpoint_explains_itself_and_makes_sounds(finished: Path) -> None:
 
 
 def test_samples_and_checkpoints_use_the_average(finished: Path) -> None:
-    content = checkpoint.read(finished / "checkpoints" / "last.ckpt")[1]
+    content = checkpoint.read(finished / "checkpoints" / "last.ckpt").content
     average, current = content["state_dict"], content["current_model_state"]
     name = "diffusion.network.levels.0.upsample.weight"
     assert not torch.equal(average[name], current[name])
@@ -95,8 +95,9 @@ def test_a_resumed_run_is_the_run_that_never_stopped(sounds: Path, tmp_path: Pat
         tiny_config(sounds, tmp_path / "rest", constant, f"{plus}ckpt='{tmp_path / 'first'}'", "trainer.max_steps=6")
     )
     assert trainer.global_step == 6
-    assert metric(tmp_path / "rest", "train_loss") == metric(tmp_path / "whole", "train_loss")[4:]
-    ends = [checkpoint.read(tmp_path / name / "checkpoints" / "last.ckpt")[1] for name in ("whole", "rest")]
+    assert metric(tmp_path / "rest", "train_loss") == metric(tmp_path / "whole", "train_loss")
+    assert metric(tmp_path / "rest", "valid_loss") == metric(tmp_path / "whole", "valid_loss")
+    ends = [checkpoint.read(tmp_path / name / "checkpoints" / "last.ckpt").content for name in ("whole", "rest")]
     for weights in ("state_dict", "current_model_state"):
         assert all(torch.equal(ends[0][weights][name], ends[1][weights][name]) for name in ends[0][weights])
     assert ends[1]["optimizer_states"][0]["state"][0]["step"] == 6
@@ -121,12 +122,12 @@ def test_files_that_are_no_checkpoints_are_told(sounds: Path, finished: Path, tm
     torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.ckpt")
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
     (tmp_path / "torn.ckpt").write_bytes(whole[: len(whole) // 2])
-    for name in ("foreign.ckpt", "text.ckpt", "torn.ckpt"):
-        with pytest.raises(ValueError, match=f"{name} is no checkpoint of this project"):
-            checkpoint.load_pipeline(tmp_path / name)
-    config, content = checkpoint.read(finished / "checkpoints" / "last.ckpt")
-    config.module.diffusion.objective._target_ = "os.system"
-    torch.save(content | {"config": OmegaConf.to_yaml(config)}, tmp_path / "trojan.ckpt")
+    for name, what in (("foreign", "holds no network"), ("text", "is cut off or damaged"), ("torn", "is cut off")):
+        with pytest.raises(ValueError, match=rf"{name}\.ckpt.*{what}"):
+            checkpoint.load_pipeline(tmp_path / f"{name}.ckpt")
+    model = checkpoint.read(finished / "checkpoints" / "last.ckpt")
+    model.config.objective._target_ = "os.system"
+    torch.save(model.content | {"config": OmegaConf.to_yaml(model.config)}, tmp_path / "trojan.ckpt")
     with pytest.raises(ValueError, match=r"code from elsewhere.*os\.system"):
         checkpoint.load_pipeline(tmp_path / "trojan.ckpt")
 
@@ -143,7 +144,7 @@ def test_ctrl_c_while_sampling_keeps_both_sets_of_weights(
     with pytest.raises(SystemExit):
         train(tiny_config(sounds, tmp_path))
     assert "stopped at step 4" in caplog.text
-    stopped, whole = (checkpoint.read(run / "checkpoints" / "last.ckpt")[1] for run in (tmp_path, finished))
+    stopped, whole = (checkpoint.read(run / "checkpoints" / "last.ckpt").content for run in (tmp_path, finished))
     for weights in ("state_dict", "current_model_state"):
         assert all(torch.equal(stopped[weights][name], whole[weights][name]) for name in whole[weights])
 
@@ -211,8 +212,8 @@ def test_a_bad_loss_stops_before_it_does_harm(sounds: Path, tmp_path: Path, monk
     monkeypatch.setattr(Diffusion, "loss", breaking)
     with pytest.raises(FloatingPointError, match=r"loss is nan at step 4(.|\n)*sound_\d\d.wav"):
         train(tiny_config(sounds, tmp_path))
-    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")[1]
-    assert content["global_step"] == 2
+    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt").content
+    assert content["global_step"] == 3
     for weights in (content["state_dict"], content["current_model_state"]):
         assert all(value.isfinite().all() for value in weights.values())
 
@@ -233,7 +234,7 @@ def test_bad_gradients_stop_too(sounds: Path, tmp_path: Path, monkeypatch: pytes
 def test_a_run_by_the_clock_ends_in_time_and_slowly(sounds: Path, tmp_path: Path) -> None:
     limits = ["trainer.max_steps=-1", "trainer.max_time=00:00:00:03", "val_log_every_n_steps=10000"]
     train(tiny_config(sounds, tmp_path, *limits, "module.warmup_steps=0"))
-    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt")[1]
+    content = checkpoint.read(tmp_path / "checkpoints" / "last.ckpt").content
     assert content["global_step"] > 4
     assert 0.04e-3 < content["lr_schedulers"][0]["_last_lr"][0] < 0.2e-3  # from 1e-3 down to a twentieth
 

@@ -164,7 +164,7 @@ class Judge:
         """One row per sampler; sounds are kept as files, so a second call only measures."""
         folder = run_folder(name, self.arguments)
         path = folder / "checkpoints" / "last.ckpt"
-        steps = checkpoint.read(path)[1]["global_step"]
+        steps = checkpoint.read(path).step
         rows, best = [], None
         for label, choice in self.samplers.items():
             sounds = self.sounds(path, folder / "sounds" / file_name(label), choice)

@@ -20,7 +20,8 @@ def generate(config: DictConfig) -> Path:
     changes = {name: config.get(name) for name in ("sampler", "ladder", "steps", "threshold")}
     given = {name: value for name, value in changes.items() if value is not None}
     device = _device(str(config.device))
-    pipeline = checkpoint.load_pipeline(path, changes=OmegaConf.create(given)).to(device)
+    changed = OmegaConf.create(given)
+    pipeline = checkpoint.load_pipeline(path, changes=changed, allow_pickle=config.allow_pickle).to(device)
     length = None if config.seconds is None else round(config.seconds * pipeline.sampling_rate)
     if length is not None and length < 1:
         raise ValueError(f"seconds={config.seconds} is less than one sample at {pipeline.sampling_rate} Hz")
@@ -59,9 +60,10 @@ def _check(config: DictConfig) -> None:
         value = config[name]
         if value is not None and not (type(value) in (int, float) and fits(value)):
             raise ValueError(f"{name} must be {what}, not {value}")
-    if type(config.overwrite) is not bool:
-        raise ValueError(f"overwrite must be true or false, not {config.overwrite}")
-    for name, what in (("ckpt", "a checkpoint, a run's folder, or last"), ("out", "a folder")):
+    for name in ("overwrite", "allow_pickle"):
+        if type(config[name]) is not bool:
+            raise ValueError(f"{name} must be true or false, not {config[name]}")
+    for name, what in (("ckpt", "a checkpoint, a folder, last, or a model of the hub"), ("out", "a folder")):
         if not config[name]:
             raise ValueError(f"{name}= needs {what}")
 

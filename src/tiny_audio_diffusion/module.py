@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,24 @@ from tiny_audio_diffusion.representation import Raw
 Batch = dict[str, Any]  # {"audio": [B, C, L], "path": list of B names, "label": [B], "position": in the order of all}
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What fine-tuning has brought from another model, besides the weights that it has put into the module."""
+
+    names: frozenset[str]  # of the parameters; all others are new
+    lr_factor: float  # learning rate of these, relative to that of new ones
+    average: dict[str, Tensor]  # the averaged weights, for whoever goes on averaging
+    updates: int  # that this average counts as made of
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Loaded":
+        """Copies of a module share it: nobody needs the average twice."""
+        return self
+
+
 class Module(pl.LightningModule):
     """Trains a diffusion on represented sounds."""
+
+    loaded: Loaded | None = None  # where training begins from another model
 
     def __init__(
         self,
@@ -63,9 +80,20 @@ class Module(pl.LightningModule):
         self.log("valid_loss", torch.stack(errors).mean(), batch_size=len(clean), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.diffusion.parameters())
+        optimizer = self.optimizer(self._parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("factor")
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> Any:
+        """What is trained: new parameters, and loaded ones at a learning rate of their own; nothing that is frozen."""
+        names, factor = (self.loaded.names, self.loaded.lr_factor) if self.loaded else (frozenset(), 1.0)
+        groups: dict[float, list[nn.Parameter]] = {1.0: [], factor: []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups[factor if name in names else 1.0].append(parameter)
+        return [{"params": group, "factor": each} for each, group in groups.items() if group]
 
     def _learning_rate_factor(self, step: int) -> float:
         """Linear warm-up, then a straight line down to `decay_to` at the end (constant in a run without an end)."""

@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Timer
 from torch.optim.lr_scheduler import LambdaLR
 
-# What a run cannot change when it goes on: the weights mean something else under another value.
-FIXED = ("network", "objective", "representation", "channels", "sampling_rate")
+# What a run cannot change when it goes on: the weights, or the optimizer's, mean something else under another value.
+FIXED = ("network", "objective", "representation", "channels", "sampling_rate", "freeze", "loaded_lr_factor")
 # What is another for every run, and what follows from other keys.
 OWN = ("ckpt", "init", "run_folder", "logs_dir", "data_dir", "experiment", "module.diffusion", "module.representation")
 

@@ -1,6 +1,5 @@
 """Files of checkpoints on disk: written whole or not at all, and checked before they are believed."""
 
-import logging
 import os
 import zipfile
 import zlib
@@ -8,26 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 SUFFIX = ".part"  # of a file that is being written
-
-logger = logging.getLogger(__name__)
-
-
-class Storage(TorchCheckpointIO):
-    """Lightning's way to disk: what takes the name of a checkpoint is complete and lies on the disk."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """A disk that takes no more costs this checkpoint, aloud, and neither the training nor what was there."""
-        try:
-            write(checkpoint, Path(path))
-        except OSError as error:
-            logger.warning(
-                "WARNING: no checkpoint of step %s: %s; training goes on, and older checkpoints stay",
-                checkpoint["global_step"],
-                error,
-            )
 
 
 def write(content: dict[str, Any], path: Path) -> None:
@@ -63,7 +44,7 @@ def damage(path: Path) -> str:
             if not any(name.endswith("/data.pkl") for name in archive.namelist()):
                 return "it is no checkpoint"
         return f"{bad} in it has changed" if bad else ""
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         return f"it is cut off or damaged ({error})"
 
 

@@ -1,11 +1,31 @@
 """The Lightning Trainer, with `gpus` as people know it and a precision that fits the device."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from tiny_audio_diffusion.storage import Storage
+from tiny_audio_diffusion import storage
+
+logger = logging.getLogger(__name__)
+
+
+class Storage(TorchCheckpointIO):
+    """Lightning's way to disk: what takes the name of a checkpoint is complete and lies on the disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """A disk that takes no more costs this checkpoint, aloud, and neither the training nor what was there."""
+        try:
+            storage.write(checkpoint, Path(path))
+        except OSError as error:
+            logger.warning(
+                "WARNING: no checkpoint of step %s: %s; training goes on, and older checkpoints stay",
+                checkpoint["global_step"],
+                error,
+            )
 
 
 def build(*, gpus: int | None = None, precision: str | int = "auto", **options: Any) -> pl.Trainer:

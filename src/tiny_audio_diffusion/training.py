@@ -10,7 +10,7 @@ import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tiny_audio_diffusion import checkpoint, resume
+from tiny_audio_diffusion import checkpoint, finetune, resume
 from tiny_audio_diffusion.callbacks import Checkpoint, Summary
 from tiny_audio_diffusion.command import say
 from tiny_audio_diffusion.data.datamodule import DataModule, SoundSet
@@ -20,6 +20,8 @@ from tiny_audio_diffusion.module import Module
 def train(config: DictConfig, dataset: SoundSet) -> pl.Trainer:
     """Train as configured, or go on from `config.ckpt`; returns the trainer with everything that happened."""
     quieten_lightning()
+    if config.init is None:
+        finetune.adopt(config)  # refuses what is only about fine-tuning
     before = open_before(config) if config.ckpt else None
     pl.seed_everything(config.seed, workers=True, verbose=False)
     folder = Path(config.run_folder)
@@ -27,11 +29,14 @@ def train(config: DictConfig, dataset: SoundSet) -> pl.Trainer:
     module = build_module(config)
     datamodule = build_datamodule(config, dataset)
     module.representation.measure(datamodule.training_audio(config.level_sounds))
+    begun = finetune.initialise(module, config)
     trainer = build_trainer(config, before)
     if trainer.is_global_zero:
         OmegaConf.save(OmegaConf.create(module.config), folder / "config.yaml")
         dataset.write_report(folder / "data_report.csv")
     say(_opening(config, module, trainer))
+    if begun and not before:
+        say("\n  ".join(begun))
     if before:
         say("\n  ".join([f"going on from step {before.step} of {before.path}", *before.changes]))
     try:
@@ -59,9 +64,9 @@ class Before:
 def open_before(config: DictConfig) -> Before:
     """The checkpoint that `config.ckpt` means, checked against the configuration."""
     path = checkpoint.find(config.ckpt, logs=config.logs_dir)
-    saved, content = checkpoint.read(path)
-    changes = resume.check(path, content, saved, config)
-    return Before(path, content["global_step"], changes, content.get("wandb_id"))
+    model = checkpoint.read_run(path)
+    changes = resume.check(path, model.content, model.config, config)
+    return Before(path, model.content["global_step"], changes, model.content.get("wandb_id"))
 
 
 def quieten_lightning() -> None:

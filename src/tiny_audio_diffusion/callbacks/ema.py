@@ -1,8 +1,11 @@
 """Averages of the weights over training, updated once per optimizer step; validation and sounds use the average.
 
 Lightning's own WeightAveraging swaps the two sets around validation and keeps both in the checkpoint
-(`state_dict` is the average, `current_model_state` the weights in training); here are the two decays.
+(`state_dict` is the average, `current_model_state` the weights in training); here are the two decays, and where an
+average begins that was loaded.
 """
+
+from typing import cast
 
 import numpy
 import pytorch_lightning as pl
@@ -10,22 +13,28 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
+from tiny_audio_diffusion.module import Module
+
 
 class _Average(WeightAveraging):
     def __init__(self) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=self._update)
-        self.step = 0
         self.swapped = False
 
     def decay(self, step: int) -> float:
-        """How much of the average stays at optimizer step `step`, counted from 1."""
+        """How much of the average stays at its update number `step`, counted from 1."""
         raise NotImplementedError
 
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        if step_idx is None:
-            return False
-        self.step = step_idx + 1
-        return True
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Fine-tuning goes on with the average that it has loaded; a checkpoint to go on from comes later and wins."""
+        super().setup(trainer, pl_module, stage)
+        loaded = cast(Module, pl_module).loaded
+        if stage == "fit" and loaded is not None and loaded.average:
+            assert self._average_model is not None
+            average = self._average_model.module
+            average.load_state_dict(average.state_dict() | loaded.average)
+            self._average_model.n_averaged.fill_(loaded.updates)
+            loaded.average.clear()  # its work is done, and its memory of use
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)
@@ -44,8 +53,8 @@ class _Average(WeightAveraging):
         """The module keeps the weights in training: checkpoints hold both sets, and a later fit goes on from these."""
 
     @torch.no_grad()
-    def _update(self, averaged: list[Tensor], current: list[Tensor], _count: Tensor) -> None:
-        torch._foreach_lerp_(averaged, current, 1 - self.decay(self.step))
+    def _update(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - self.decay(int(count) + 1))
 
 
 class ExponentialAverage(_Average):
