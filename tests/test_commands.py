@@ -60,7 +60,7 @@ def run_process(
         (["exp=quickstart", "trainer.gpus=1"], r"sees no GPU|trainer.gpus"),
         (["exp=quickstart", "trainer.max_stepz=1"], r"max_stepz"),
         (["exp=quickstart", "+trainer.max_stepz=1"], r"^error: .*unexpected keyword argument 'max_stepz'"),
-        (["batch_size=4"], r"^error: no experiment is chosen: add one of exp=drum_diffusion, exp=finetune, exp=one_shots, "),
+        (["batch_size=4"], r"^error: no experiment is chosen: add one of exp=drum_diffusion, exp=finetune, "),
         (["--exp=quickstart"], r"^error: write exp=quickstart, without dashes"),
         (["exp=quickstart", "noise=log_normal"], r"^error: write schedule@noise=log_normal instead of"),
         (["exp=quickstart", "ckpt=/no/such.ckpt"], r"no checkpoint /no/such.ckpt"),
