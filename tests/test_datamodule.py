@@ -12,6 +12,7 @@ import torch
 from sounds import LENGTH, make_augment, make_datamodule, make_sounds, open_folder
 from torch import Tensor
 
+from tiny_audio_diffusion import command
 from tiny_audio_diffusion.data.datamodule import DataModule
 
 
@@ -87,6 +88,15 @@ def test_skipped_sounds_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFix
     train(datamodule, tmp_path, steps=15)
     assert "left out:" in caplog.text
     assert "1 sounds could no longer be read" in caplog.text
+
+
+def test_an_error_in_a_worker_is_one_message(tmp_path: Path) -> None:
+    dataset = open_folder(make_sounds(tmp_path, 3), memory_gigabytes=0)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    loader = make_datamodule(dataset, num_workers=1).train_dataloader()
+    with pytest.raises(SystemExit, match=r"^error: \S+hit_\d\.wav is gone since .* goes on without it\)$"):
+        command.friendly(lambda: next(iter(loader)))()
 
 
 def test_workers_deliver_the_same(tmp_path: Path) -> None:

@@ -93,4 +93,11 @@ def _message(error: BaseException) -> str | None:
     if isinstance(error, HydraException) and cause is not None:  # Hydra wraps what a constructor said
         return _message(cause) or f"{cause} ({type(cause).__name__}; HYDRA_FULL_ERROR=1 shows where)"
     known = isinstance(error, ValueError | OSError | FloatingPointError | HydraException | OmegaConfBaseException)
-    return str(error) if known else None
+    return _without_traceback(str(error)) if known else None
+
+
+def _without_traceback(message: str) -> str:
+    """What was said in a loader's process: torch hands it on with the traceback from there, and the message last."""
+    if not message.startswith("Caught ") or "Original Traceback" not in message:
+        return message
+    return message.rstrip().splitlines()[-1].partition(": ")[2]
