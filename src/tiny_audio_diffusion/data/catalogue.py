@@ -43,6 +43,7 @@ class Catalogue:
     digests: NDArray[np.bytes_]  # of the samples
     sizes: NDArray[np.int64]  # of the file, when it was examined
     modified: NDArray[np.int64]
+    changed: NDArray[np.int64]
     sampling_rates: NDArray[np.int64]
     frames: NDArray[np.int64]
     onsets: NDArray[np.int64]
@@ -66,11 +67,11 @@ class Collector:
         self.name_ends.append(len(self.names))
         self.labels.append(self.classes.setdefault(label, len(self.classes)))
         self.digests += facts.digest.encode()
-        self.numbers.extend([*seen[:2], facts.sampling_rate, facts.frames, facts.onset, facts.end])
+        self.numbers.extend([*seen, facts.sampling_rate, facts.frames, facts.onset, facts.end])
 
     def catalogue(self, classes: list[str], *, unlabelled: int) -> Catalogue:
         """All of them, labelled by their class's place in `classes`."""
-        numbers = np.frombuffer(self.numbers, dtype=np.int64).reshape(-1, 6)
+        numbers = np.frombuffer(self.numbers, dtype=np.int64).reshape(-1, 7)
         label_of = [classes.index(name) if name in classes else unlabelled for name in self.classes]
         labels = np.array(label_of, dtype=np.int32)[np.frombuffer(self.labels, dtype=f"i{self.labels.itemsize}")]
         paths = Names(bytes(self.names), np.array(self.name_ends, dtype=np.int64))

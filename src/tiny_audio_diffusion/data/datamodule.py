@@ -147,3 +147,7 @@ class DataModule(pl.LightningDataModule):
     def _say(self, training: int, validation: int) -> None:
         used = len(self.validation)  # type: ignore[arg-type]
         logger.info("%d sounds to train on, %d of %d others to validate", training, used, validation)
+        if validation > training:
+            logger.warning(
+                "WARNING: more sounds to validate than to train on: names decide, and many files here have the same name"
+            )

@@ -16,6 +16,7 @@ from tiny_audio_diffusion.audio import BLOCK, SILENCE, open_sound
 SAMPLING_RATES = (1_000, 768_000)  # beyond these a header is wrong
 MOST_CHANNELS = 64
 NOT_OPENED = "cannot be opened"
+SYSTEM_ERROR = 2  # libsndfile's number for trouble with the disk
 FULL_SCALE = 1 - 2**-14  # two steps of 16 bits below 1
 # libsndfile's log tells the size in the header and the size it found; a stream's size is unknown and stands as ff ff ff ff
 SHORTER = re.compile(r"^data : (?!4294967295)(\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -67,6 +68,8 @@ def examine(path: str) -> Facts:
         with open_sound(path) as file:
             return measure(file)
     except soundfile.LibsndfileError as error:
+        if error.code == SYSTEM_ERROR:
+            return Facts(error=f"{NOT_OPENED}: {error.error_string.strip()}")
         return Facts(error=disguise(path) or f"unreadable: {error.error_string.strip().rstrip('.')}")
     except OSError as error:
         return Facts(error=f"{NOT_OPENED}: {error.strerror or error}")
@@ -122,8 +125,11 @@ def flat_tops(block: NDArray[np.float32]) -> int:
 
 def disguise(path: str) -> str:
     """What a file is that calls itself a sound, where that can be told from its first bytes."""
-    with open(path, "rb") as file:  # noqa: PTH123 -- names need not be Unicode
-        start = file.read(64)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 -- names need not be Unicode
+            start = file.read(64)
+    except OSError as error:
+        return f"{NOT_OPENED}: {error.strerror or error}"
     if not start:
         return "empty"
     return next((text for mark, text in DISGUISES.items() if start.lower().startswith(mark)), "")

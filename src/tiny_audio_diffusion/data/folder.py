@@ -1,5 +1,6 @@
 """A folder of sounds as a set to train on: examined, labelled, prepared, and drawn in batches."""
 
+import itertools
 import logging
 import os
 from collections import Counter
@@ -103,7 +104,7 @@ class SoundFolder:
 
     def validation(self, plan: Plan, count: int) -> "FolderSounds":
         """At most `count` of the sounds that training never meets."""
-        return FolderSounds(self.prepared, self.sides(plan.validation_fraction)[1][:count])
+        return FolderSounds(self.prepared, self.sides(plan.validation_fraction)[1][:count], on_error=plan.on_error)
 
     def counts(self, plan: Plan) -> tuple[int, int]:
         """How many sounds there are to train on, and to validate with."""
@@ -116,7 +117,8 @@ class SoundFolder:
             raise ValueError(f"at least 1 sound is needed, not {count}")
         batches = self.training(plan)
         drawn = dict.fromkeys(batches.draw(position)[0] for position in range(min(count, len(batches.indices))))
-        return self.audio(drawn)
+        sounds = FolderSounds(self.prepared, list(drawn), on_error=plan.on_error)
+        return torch.stack([sounds[place]["audio"] for place in range(len(sounds))])
 
     def audio(self, indices: Iterable[int]) -> Tensor:
         """Some of the sounds, as they are without augmentation [count, channels, length]."""
@@ -201,8 +203,9 @@ class FolderBatches(IterableDataset[Batch]):
 
     def _sound(self, position: int, failed: list[str]) -> tuple[int, Tensor]:
         """The sound at a position; one that cannot be read stops the run, or the next in the order stands in for it."""
-        for later in range(len(self.indices)):
-            index, visit = self.draw(position + later)
+        # Two passes further on every sound has come at least once, or in classes all the rest is tried as well.
+        ahead = (self.draw(position + later) for later in range(2 * len(self.indices)))
+        for index, visit in itertools.chain(ahead, ((int(index), 0) for index in self.indices)):
             try:
                 return index, self._visit(index, visit)
             except ValueError as error:
@@ -224,17 +227,25 @@ class FolderBatches(IterableDataset[Batch]):
 class FolderSounds(Dataset[Sound]):
     """Some of the sounds, always the same."""
 
-    def __init__(self, prepared: Prepared, indices: Sequence[int]) -> None:
-        self.prepared, self.indices = prepared, list(indices)
+    def __init__(self, prepared: Prepared, indices: Sequence[int], *, on_error: str) -> None:
+        self.prepared, self.indices, self.on_error = prepared, list(indices), on_error
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, place: int) -> Sound:
-        index = self.indices[place]
-        catalogue = self.prepared.catalogue
-        path, label = printable(catalogue.paths[index]), int(catalogue.labels[index])
-        return {"audio": self.prepared.get(index), "path": path, "label": label}
+        """The sound at a place; one that cannot be read is an error, or the next stands in for it."""
+        for index in (*self.indices[place:], *self.indices[:place]):
+            try:
+                audio = self.prepared.get(index)
+            except ValueError as error:
+                if self.on_error == "raise":
+                    raise ValueError(f"{error} (datamodule.on_error=skip goes on without it)") from error
+                logger.warning("left out: %s", error)
+                continue
+            catalogue = self.prepared.catalogue
+            return {"audio": audio, "path": printable(catalogue.paths[index]), "label": int(catalogue.labels[index])}
+        raise ValueError("none of the sounds to validate with can be read any more")
 
 
 def class_name(path: str, roots: list[Path]) -> str:
@@ -246,6 +257,7 @@ def class_name(path: str, roots: list[Path]) -> str:
 
 def empty_classes(roots: list[Path], classes: list[str]) -> list[str]:
     """Folders that could be classes and gave no sound."""
-    folders = (path for root in roots for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    readable = (root for root in roots if os.access(root, os.R_OK | os.X_OK))
+    folders = (path for root in readable for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     counted = Counter(printable(path.name) for path in folders if path.name != "__MACOSX")
     return sorted(set(counted) - set(classes))

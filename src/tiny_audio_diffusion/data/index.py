@@ -27,7 +27,12 @@ def stamp(path: str) -> Stamp | None:
         status = os.stat(path)  # noqa: PTH116 -- names need not be Unicode
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return status.st_size, _in_range(status.st_mtime_ns), _in_range(status.st_ctime_ns)
+
+
+def _in_range(nanoseconds: int) -> int:
+    """Files may claim years that 64 bits do not reach."""
+    return max(-(2**63), min(nanoseconds, 2**63 - 1))
 
 
 class Index:

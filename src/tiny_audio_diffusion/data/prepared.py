@@ -18,7 +18,7 @@ from tiny_audio_diffusion.audio import printable, read
 from tiny_audio_diffusion.data.catalogue import Catalogue
 from tiny_audio_diffusion.data.index import stamp
 from tiny_audio_diffusion.data.scan import progress
-from tiny_audio_diffusion.data.transforms import Transforms
+from tiny_audio_diffusion.data.transforms import PEAK_CEILING, Transforms
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,9 @@ class Store:
             mapped = np.memmap(self._file(digest), dtype=np.float32, mode="r", shape=self.shape)
         except (OSError, ValueError):  # not there, or shorter than it should be: it is made again
             return None
-        return torch.from_numpy(np.array(mapped))
+        audio = torch.from_numpy(np.array(mapped))
+        # after a power failure a file may be whole and hold zeros, or anything
+        return audio if 0 < audio.abs().max() <= PEAK_CEILING else None
 
     def save(self, digest: str, audio: Tensor) -> None:
         """Keep one sound; on a disk that takes no more nothing is kept from then on, aloud."""
@@ -58,13 +60,18 @@ class Store:
 
     def make_room(self, count: int, budget: float) -> None:
         """Remove what was prepared with other settings, the longest unused first, until `count` sounds fit."""
+        try:
+            self._make_room(count * self.bytes_each, budget)
+        except OSError as error:  # another run is making room as well, or the folder is not ours
+            logger.warning("no room was made in %s: %s", self.root, error.strerror or error)
+
+    def _make_room(self, needed: int, budget: float) -> None:
         if not self.root.is_dir():
             return
-        others = sorted(
-            (path for path in self.root.iterdir() if path != self.folder), key=lambda path: path.stat().st_mtime
-        )
-        sizes = {folder: sum(file.stat().st_size for file in folder.rglob("*.f32")) for folder in others}
-        excess = count * self.bytes_each + sum(sizes.values()) - budget
+        others = [path for path in self.root.iterdir() if path != self.folder]
+        others.sort(key=lambda path: path.stat().st_mtime)
+        sizes = {folder: sum(file.stat().st_size for file in folder.rglob("*.f32*")) for folder in others}
+        excess = needed + sum(sizes.values()) - budget
         for folder in others:
             if excess <= 0:
                 break
@@ -146,7 +153,10 @@ class Prepared:
         audio = self.store.load(digest)
         if audio is None:
             audio = self.make(index)
-            self.store.save(digest, audio)
+            sounds = self.catalogue
+            examined = (sounds.sizes[index], sounds.modified[index], sounds.changed[index])
+            if stamp(sounds.paths[index]) == examined:  # else this may be another sound than the digest says
+                self.store.save(digest, audio)
         return audio
 
     def _all(self) -> Tensor:

@@ -50,7 +50,7 @@ def as_roots(folders: Folders) -> list[Path]:
     if not folders:
         raise ValueError("no folder of sounds is given: set datamodule.dataset.path=<folder>")
     given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
-    roots = [Path(folder).expanduser().absolute() for folder in given]
+    roots = [Path(str(folder)).expanduser().absolute() for folder in given]
     for root in roots:
         if not root.exists():
             raise FileNotFoundError(f"there is no folder {printable(root)}")
