@@ -169,6 +169,45 @@ def test_later_errors(tmp_path: Path) -> None:
         batches(dataset, 1, on_error="skip")
 
 
+def test_skipping_goes_on_while_one_sound_is_left(tmp_path: Path) -> None:
+    dataset = open_folder(make_sounds(tmp_path, 3), memory_gigabytes=0)
+    training = dataset.training(make_plan()).indices.tolist()
+    Path(dataset.catalogue.paths[training[0]]).unlink()
+    drawn = batches(dataset, 40, batch_size=1, on_error="skip")
+    assert {path for batch in drawn for path in batch["path"]} == {dataset.catalogue.paths[training[1]]}
+
+
+def test_skipping_reaches_validation(tmp_path: Path) -> None:
+    dataset = open_folder(make_sounds(tmp_path, 8), memory_gigabytes=0)
+    first, second = dataset.sides(0.4)[1][:2]
+    Path(dataset.catalogue.paths[first]).unlink()
+    skipping = dataset.validation(make_plan(validation_fraction=0.4, on_error="skip"), 2)
+    assert [sound["path"] for sound in (skipping[0], skipping[1])] == [dataset.catalogue.paths[second]] * 2
+    with pytest.raises(ValueError, match=r"is gone since .*on_error=skip"):
+        _ = dataset.validation(make_plan(validation_fraction=0.4), 2)[0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0, 2.0])
+def test_stored_sounds_that_cannot_be_are_made_again(tmp_path: Path, value: float) -> None:
+    sounds = make_sounds(tmp_path / "sounds", 1)
+    options = {"memory_gigabytes": 0, "disk_gigabytes": 1, "cache_folder": tmp_path / "cache"}
+    before = open_folder(sounds, **options).prepared.get(0)
+    (kept,) = (tmp_path / "cache").rglob("*.f32")
+    np.full(before.numel(), value, dtype=np.float32).tofile(kept)
+    assert torch.equal(open_folder(sounds, **options).prepared.get(0), before)
+
+
+def test_what_may_be_another_sound_is_not_stored(tmp_path: Path) -> None:
+    sounds = make_sounds(tmp_path / "sounds", 1)
+    options = {"memory_gigabytes": 0, "disk_gigabytes": 1, "cache_folder": tmp_path / "cache"}
+    dataset = open_folder(sounds, **options)
+    seen = (sounds / "hit_0.wav").stat()
+    soundfile.write(sounds / "hit_0.wav", hit(5), RATE)
+    os.utime(sounds / "hit_0.wav", ns=(seen.st_atime_ns, seen.st_mtime_ns))  # of the same size and time as before
+    dataset.prepared.get(0)
+    assert not list((tmp_path / "cache").rglob("*.f32"))
+
+
 def test_augmentation_by_sound_and_visit(tmp_path: Path) -> None:
     make_sounds(tmp_path, 3)
     plain, augmented = open_folder(tmp_path), open_folder(tmp_path, augment=make_augment(gain_decibels=12))
