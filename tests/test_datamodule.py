@@ -50,8 +50,6 @@ def train(datamodule: DataModule, folder: Path, *, steps: int, checkpoint: Path 
     return model
 
 
-# on a machine with one core
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes")
 quiet_lightning = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*LeafSpec.*deprecated:FutureWarning"
 )
