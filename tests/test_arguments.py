@@ -107,8 +107,14 @@ def test_slips_are_named(given: list[str], message: str) -> None:
 
 @pytest.mark.parametrize("given", ["ladder=karras", "schedule=karras"])
 def test_generation_has_one_schedule(given: str) -> None:
-    with pytest.raises(ValueError, match=rf"^write schedule@ladder=karras instead of {given}$"):
-        arguments.for_generation([given])
+    assert arguments.for_generation([given]) == ["schedule@ladder=karras"]
+
+
+def test_a_manifest_decides() -> None:
+    allowed = ["manifest='a.json'", "out='b'", "ckpt='c'", "overwrite=true"]
+    assert arguments.for_generation(allowed) == allowed
+    with pytest.raises(ValueError, match=r"^the manifest decides about schedule@ladder, steps: leave out "):
+        arguments.for_generation([*allowed, "steps=3", "schedule=karras"])
 
 
 @pytest.mark.parametrize("given", [["--help"], ["--cfg", "job"], ["--config-name=mine"], ["exp=drums", "-m"]])

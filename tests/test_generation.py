@@ -10,8 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from runs import tiny_config
 
-from tiny_audio_diffusion import command
-from tiny_audio_diffusion.generation import _device, generate
+from tiny_audio_diffusion import command, device
+from tiny_audio_diffusion.generation import generate
 from tiny_audio_diffusion.training import build_module
 
 Make = Callable[..., Path]
@@ -44,9 +44,11 @@ def test_sounds_sheet_and_manifest(make: Make) -> None:
     assert files == {"sound_000.wav", "sound_001.wav", "sound_002.wav", "sheet.png", "manifest.json"}
     assert soundfile.info(folder / "sound_002.wav").frames == 2205
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["count"], manifest["seed"], manifest["steps"]) == (3, 7, 2)
+    asked = manifest["settings"]
+    assert (asked["count"], asked["seed"], asked["steps"]) == (3, 7, 2)
     assert (manifest["sampler"], manifest["ladder"]) == ("Heun", "Karras")
-    assert len(manifest["peaks"]) == 3
+    assert manifest["finished"]
+    assert [sound["seed"] for sound in manifest["sounds"]] == [7, 8, 9]
 
 
 def test_overwriting_leaves_no_sound_of_before(make: Make) -> None:
@@ -56,7 +58,7 @@ def test_overwriting_leaves_no_sound_of_before(make: Make) -> None:
         make("count=1")
     make("count=1", "overwrite=true")
     assert sorted(path.name for path in folder.glob("*.wav")) == ["mine.wav", "sound_000.wav"]
-    assert json.loads((folder / "manifest.json").read_text())["count"] == 1
+    assert json.loads((folder / "manifest.json").read_text())["settings"]["count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,6 @@ def test_overwriting_leaves_no_sound_of_before(make: Make) -> None:
         ("count=0", "^count must be a whole number, at least 1, not 0$"),
         ("count=2.5", "^count must be a whole number, at least 1, not 2.5$"),
         ("count=true", "^count must be"),
-        ("count=null", "^count must be"),
         ("seed=-1", "^seed must be a whole number, at least 0"),
         ("steps=0", "^steps must be a whole number, at least 1, not 0$"),
         ("batch_size=0", "^batch_size must be a whole number, at least 1, not 0$"),
@@ -106,9 +107,9 @@ def test_a_place_that_cannot_be_written_is_told_before_sampling(make: Make, tmp_
 def test_auto_takes_the_fastest_device(cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
-    assert _device("auto").type == expected
+    assert device.pick("auto").type == expected
 
 
 def test_a_device_that_is_not_there_is_told() -> None:
     with pytest.raises(ValueError, match=r"^device=cuda:99 cannot be used here \(.+\): choose auto, cpu, cuda or mps$"):
-        _device("cuda:99")
+        device.pick("cuda:99")

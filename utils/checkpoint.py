@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from tiny_audio_diffusion import audio, checkpoint, command, export, plot
 from tiny_audio_diffusion.checkpoint import Model
 from tiny_audio_diffusion.foreign import files
+from tiny_audio_diffusion.watch import Bar
 
 KINDS = {
     checkpoint.OURS: "a checkpoint of ours, which training can go on from",
@@ -155,7 +156,7 @@ def describe(folder: Path, arguments: argparse.Namespace) -> None:
 
     pipeline = checkpoint.load_pipeline(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     with torch.inference_mode():
-        sounds = pipeline.generate(arguments.samples, batch_size=4, progress=True)
+        sounds = pipeline.generate(arguments.samples, batch_size=4, watch=Bar("sounds"))
     for old in (folder / "samples").glob("sound_*.wav"):
         old.unlink()
     audio.write_all(folder / "samples", sounds, pipeline.sampling_rate)

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 
 from tiny_audio_diffusion import audio, checkpoint, command, metrics, plot
 from tiny_audio_diffusion.trainer import best_precision
+from tiny_audio_diffusion.watch import Bar
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = {
@@ -188,7 +189,7 @@ class Judge:
                 torch.inference_mode(),
                 torch.autocast("cpu", torch.bfloat16, enabled=best_precision("cpu") == "bf16-mixed"),
             ):
-                audio.write_all(folder, pipeline.generate(count, batch_size=4, progress=True), 44100)
+                audio.write_all(folder, pipeline.generate(count, batch_size=4, watch=Bar("sounds")), 44100)
         return torch.stack([audio.read(file)[0] for file in files])
 
 

@@ -9,8 +9,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 PATHS = {
     *("datamodule.dataset.path", "datamodule.dataset.index", "ckpt", "init", "out"),
+    *("input", "second", "keep", "manifest"),
     *("logs_dir", "data_dir", "run_folder", "hydra.run.dir"),
 }
+BESIDE_A_MANIFEST = {"manifest", "ckpt", "input", "second", "out", "overwrite", "device", "allow_pickle", "logs_dir"}
 HYDRA_FLAGS = re.compile(
     r"-(h|c|p|r|m|i|sc|cp|cn|cd)|"
     r"--(help|hydra-help|version|cfg|resolve|package|run|multirun|shell-completion|info|experimental-rerun|config-\w+)"
@@ -29,8 +31,15 @@ def for_training(arguments: Sequence[str], *, experiments: Sequence[str]) -> lis
 
 
 def for_generation(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra wants them."""
-    return _checked(arguments, {"ladder": ["schedule@ladder"]})
+    """The arguments as Hydra wants them; here is one schedule, and a manifest leaves little to say."""
+    whole = {"schedule": "schedule@ladder", "ladder": "schedule@ladder"}
+    arguments = [
+        f"{whole[_key(argument)]}={_value(argument)}" if _key(argument) in whole else argument for argument in arguments
+    ]
+    given = [key for argument in arguments if not (key := _key(argument)).startswith("-")]
+    if "manifest" in given and (decided := sorted(set(given) - BESIDE_A_MANIFEST)):
+        raise ValueError(f"the manifest decides about {', '.join(decided)}: leave out {'= and '.join(decided)}=")
+    return _checked(arguments, {})
 
 
 def is_first_process() -> bool:

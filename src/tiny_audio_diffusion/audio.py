@@ -1,5 +1,6 @@
 """Sound files and tensors: read, write, resample, change channels. Audio is float32 [channels, length]."""
 
+import io
 import logging
 import math
 import os
@@ -109,17 +110,34 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 
 def write(path: str | os.PathLike[str], audio: Tensor, sampling_rate: int, *, subtype: str = "PCM_24") -> float:
-    """Write audio [channels, length] at its own level and return its peak; beyond full scale it is limited, aloud."""
+    """Write audio [channels, length] at its own level, whole or not at all, and return its peak.
+
+    What is beyond full scale is limited, aloud; FLOAT files hold it as it is.
+    """
+    path = Path(path)
     samples = audio.detach().to("cpu", torch.float32)
     assert samples.ndim == 2, f"audio is [channels, length], not {list(samples.shape)}"
     if not torch.isfinite(samples).all():
         raise ValueError(f"not writing {path}: the audio holds NaN or infinite values")
     peak = samples.abs().max().item() if samples.numel() else 0.0
-    if peak > 1:
-        logger.warning(f"{Path(path).name}: peak {peak:.3f} limited to {CEILING:.3f}")
+    if peak > 1 and subtype != "FLOAT":
+        logger.warning(f"{path.name}: peak {peak:.3f} limited to {CEILING:.3f}")
         samples = samples.clamp(-CEILING, CEILING)
-    soundfile.write(os.fspath(path), samples.T.numpy(), sampling_rate, subtype=subtype)
+    content = io.BytesIO()
+    soundfile.write(content, samples.T.numpy(), sampling_rate, subtype=subtype, format=path.suffix[1:].upper())
+    write_whole(path, content.getvalue())
     return peak
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the place, then rename: a name never stands for half a file."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_all(folder: str | os.PathLike[str], sounds: Tensor, sampling_rate: int) -> None:

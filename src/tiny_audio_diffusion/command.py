@@ -37,6 +37,11 @@ def prepare() -> None:
         )
 
 
+def logs_folder() -> Path:
+    """Where runs lie, as .env says it."""
+    return ROOT / os.environ["DIR_LOGS"].strip("/")
+
+
 def say(message: str) -> None:
     """A line for the user and the run's log file."""
     logging.getLogger("tiny_audio_diffusion").info(message)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -58,12 +59,12 @@ def mel_decibels(audio: Tensor, sampling_rate: int) -> Tensor:
 def contact_sheet(
     audio: Tensor,
     sampling_rate: int,
-    path: str | PathLike[str],
+    path: str | PathLike[str] | BinaryIO,
     *,
     titles: list[str] | None = None,
     columns: int = 4,
 ) -> None:
-    """Draw sounds [N, C, L] into one PNG, all of them on the same scales."""
+    """Draw sounds [N, C, L] into one PNG, a file or an open one, all of them on the same scales."""
     _draw(audio, sampling_rate, titles, columns).figure.savefig(path, format="png")
 
 

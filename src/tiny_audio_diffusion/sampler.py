@@ -5,6 +5,7 @@ Steps are written as blends of the noisy x and the clean estimate, x' = clean + 
 the textbook slope form (x - clean) / sigma loses all digits where a ladder starts near infinity.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x [B, ...], sigma float64 scalar on the CPU) -> clean [B, ...]
 Noise = Callable[[Tensor], Tensor]  # standard normal noise shaped like its argument
+Constrain = Callable[[Tensor, float], Tensor]  # (x, its level) -> x with what is known put in its place, as noisy as x
 
 
 class Past(NamedTuple):
@@ -39,13 +41,31 @@ class Sampler:
         return (intervals - 1) * self.evaluations_per_interval + 1
 
     @torch.no_grad()
-    def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Noise = torch.randn_like) -> Tensor:
-        """`x` [B, ...] is noise at level sigmas[0]; the result is the clean estimate at sigmas[-1] = 0."""
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        sigmas: Tensor,
+        *,
+        noise: Noise = torch.randn_like,
+        constrain: Constrain | None = None,
+        repeats: int = 1,
+    ) -> Tensor:
+        """`x` [B, ...] is noise at level sigmas[0]; the result is the clean estimate at sigmas[-1] = 0.
+
+        `constrain` is asked before each step. What it puts in does not fit what stands around it yet; so each interval
+        is walked `repeats` times, with fresh noise up to its beginning in between (Lugmayr et al., 2022): once alone
+        leaves the new part too close to the mean of all sounds.
+        """
         past: Past | None = None
-        for now, after in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
-            x, now = self.stir(x, now, len(sigmas) - 1, noise=noise)
-            clean = denoise(x, _level(now))
-            x = clean if after == 0 else self.step(denoise, x, clean, now, after, past=past, noise=noise)
+        for start, after in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
+            for left in reversed(range(repeats)):
+                x = x if constrain is None else constrain(x, start)
+                x, now = self.stir(x, start, len(sigmas) - 1, noise=noise)
+                clean = denoise(x, _level(now))
+                x = clean if after == 0 else self.step(denoise, x, clean, now, after, past=past, noise=noise)
+                if left:
+                    x = x + math.sqrt(start**2 - after**2) * noise(x)
             past = Past(clean, now)
         return x
 
@@ -163,6 +183,22 @@ class DPM2MSDE(Sampler):
             clean = clean + ratio / 2 * (clean - past.clean)
         x = _blend(x, clean, keep)
         return x + after * math.sqrt(-math.expm1(-2 * self.eta * height)) * noise(x) if self.eta > 0 else x
+
+
+@torch.no_grad()
+def invert(denoise: Denoise, clean: Tensor, sigmas: Tensor) -> Tensor:
+    """The way back: the noise at level sigmas[0] that walks down to `clean` [B, ...], in units of that level.
+
+    Heun's method up the ladder, from its lowest level above zero, where the sound itself stands for the noisy one.
+    """
+    x, levels = clean, sigmas[sigmas > 0].flip(0).tolist()
+    estimate = denoise(x, _level(levels[0]))
+    for now, after in itertools.pairwise(levels):
+        slope = (x - estimate) / now
+        euler = x + (after - now) * slope
+        estimate = denoise(euler, _level(after))
+        x = euler + (after - now) / 2 * ((euler - estimate) / after - slope)
+    return x / levels[-1]
 
 
 def ancestral_split(now: float, after: float, *, eta: float = 1.0) -> tuple[float, float]:

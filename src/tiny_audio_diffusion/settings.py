@@ -65,10 +65,10 @@ def check(config: DictConfig, origin: object) -> None:
     if not isinstance(content["threshold"], float | int | None):
         raise ValueError(f"the settings in {origin}: threshold must be a number, or null")
     for name, part in PARTS.items():
-        _check_part(content[name], name, part, origin)
+        check_part(content[name], name, part, origin)
 
 
-def _check_part(content: Any, name: str, part: str, origin: object) -> None:
+def check_part(content: Any, name: str, part: str, origin: object) -> None:
     """One of the parts, and all that is in it, is built from classes of its place in the package."""
     targets = list(_targets(content))
     if not isinstance(content, dict) or "_target_" not in content:
