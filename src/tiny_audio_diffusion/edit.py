@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-SEAM_SECONDS = 0.02  # on either side of a seam, where loudness is compared
-RAMP_SECONDS = 0.005  # that a correction takes to come in
+SEAM_SECONDS = 0.01  # on either side of a seam, where loudness is compared
+FADE_SECONDS = 0.1  # after which nothing is left of a correction: a sound that dies away goes on doing so
 MOST_DECIBELS = 6.0  # of correction: a bigger difference is no error of level but another sound
 SILENCE = 1e-3  # root mean square below which there is no level to match
 
@@ -25,20 +25,14 @@ def keep_ranges(ranges: Sequence[tuple[float, float]], *, length: int, sampling_
     return keep
 
 
-def join(before: Tensor, after: Tensor, *, sampling_rate: int, backward: bool = False) -> Tensor:
-    """`after` [N, C, L] behind `before` (in front of it if `backward`), as loud at the seam as `before` is there.
-
-    `before` stays as it is. The level of `after` is corrected by what the levels next to the seam differ, within
-    bounds, and comes in over a few milliseconds.
-    """
-    if backward:
-        return join(before.flip(-1), after.flip(-1), sampling_rate=sampling_rate).flip(-1)
+def match(before: Tensor, after: Tensor, *, sampling_rate: int) -> Tensor:
+    """`after` [N, C, L] as loud where it begins as `before` is where it ends; the correction fades as it goes on."""
     near = max(1, round(SEAM_SECONDS * sampling_rate))
     level, new = _level(before[..., -near:]), _level(after[..., :near])  # [N, 1, 1]
     most = 10 ** (MOST_DECIBELS / 20)
     gain = torch.where((level > SILENCE) & (new > SILENCE), (level / new).clamp(1 / most, most), 1.0)
-    ramp = (torch.arange(after.shape[-1]) / max(1, round(RAMP_SECONDS * sampling_rate))).clamp(max=1.0)
-    return torch.cat([before, after * (1 + (gain - 1) * ramp)], dim=-1)
+    fading = 1 - torch.arange(after.shape[-1]) / max(1, round(FADE_SECONDS * sampling_rate))
+    return after * gain ** fading.clamp(min=0)
 
 
 def _level(sounds: Tensor) -> Tensor:

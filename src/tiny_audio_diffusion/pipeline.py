@@ -5,7 +5,7 @@ Each task walks the sampler down the ladder of noise levels, once or several tim
 """
 
 import copy
-import functools
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from tiny_audio_diffusion.noise import MixedNoise, SeededNoise
 from tiny_audio_diffusion.representation import Raw
 from tiny_audio_diffusion.sampler import Sampler
 from tiny_audio_diffusion.schedule import Schedule
-from tiny_audio_diffusion.walk import Walk
+from tiny_audio_diffusion.walk import Walk, check_least, check_share
 from tiny_audio_diffusion.watch import Watch
 
 RULES = ("level", "tiny")
@@ -107,7 +107,7 @@ class Pipeline(nn.Module):
         the "style transfer" of tiny-audio-diffusion, the sound plus `strength` times noise is taken for the pure noise
         at the top of the ladder; there 0 is one certain other sound.
         """
-        _check_share(strength, "strength")
+        check_share(strength, "strength")
         if rule not in RULES:
             raise ValueError(f"there is no rule={rule}: choose {' or '.join(RULES)}")
         walk = self._walk(steps, watch)
@@ -137,7 +137,7 @@ class Pipeline(nn.Module):
         """
         walk = self._walk(steps, watch)
         walk.check(sound)
-        _check_least(repeats, "repeats", 1)
+        check_least(repeats, "repeats", 1)
         if keep.shape != sound.shape[-1:] or keep.dtype != torch.bool:
             raise ValueError(f"keep is true or false for each of the {sound.shape[-1]} samples, not {list(keep.shape)}")
         if keep.all() or not keep.any():
@@ -157,6 +157,7 @@ class Pipeline(nn.Module):
         spans: int = 1,
         overlap: int | None = None,
         direction: str = "forward",
+        match: bool = True,
         repeats: int = 5,
         seed: int = 0,
         steps: int | None = None,
@@ -166,16 +167,17 @@ class Pipeline(nn.Module):
         """The sound, unchanged, with `spans` new parts behind it, in front of it, or both.
 
         A span is made in a window of the model's own length, of which the last `overlap` samples of what is there
-        already (half a window, where there is so much) are kept.
+        already (half a window, where there is so much) are kept. `match` brings a new part to the level at its seam.
         """
         walk = self._walk(steps, watch)
         walk.check(sound)
-        _check_least(spans, "spans", 1)
-        _check_least(repeats, "repeats", 1)
+        check_least(spans, "spans", 1)
+        check_least(repeats, "repeats", 1)
         if direction not in DIRECTIONS:
             raise ValueError(f"there is no direction={direction}: choose {', '.join(DIRECTIONS)}")
         overlap = min(self.length // 2, sound.shape[-1]) if overlap is None else overlap
         walk.check_overlap(overlap, sound.shape[-1])
+        on = partial(walk.on, overlap=overlap, repeats=repeats, match=match)
         turns = {"forward": [False], "backward": [True], "both": [False, True]}[direction]
 
         def make(places: range) -> Tensor:
@@ -183,7 +185,7 @@ class Pipeline(nn.Module):
             sounds = sound.expand(len(places), -1, -1)
             for backward in turns:
                 for _ in range(spans):
-                    sounds = walk.on(sounds, noise, overlap=overlap, repeats=repeats, backward=backward)
+                    sounds = on(sounds, noise, backward=backward)
             return sounds
 
         return walk.chunks(make, count, batch_size, walks=repeats * spans * len(turns))
@@ -195,7 +197,8 @@ class Pipeline(nn.Module):
         *,
         strength: float,
         overlap: int | None = None,
-        repeats: int = 1,
+        match: bool = True,
+        repeats: int = 3,
         seed: int = 0,
         steps: int | None = None,
         batch_size: int = 4,
@@ -207,10 +210,11 @@ class Pipeline(nn.Module):
         """
         walk = self._walk(steps, watch)
         walk.check(sound)
-        _check_share(strength, "strength")
-        _check_least(repeats, "repeats", 1)
+        check_share(strength, "strength")
+        check_least(repeats, "repeats", 1)
         overlap = self.length // 4 if overlap is None else overlap
         walk.check_overlap(overlap, self.length)
+        on = partial(walk.on, overlap=overlap, repeats=repeats, match=match)
         length, window, stride = sound.shape[-1], self.length, self.length - overlap
         windows = 1 + max(0, -(-(length - window) // stride))
         padded = pad(sound, (0, window + (windows - 1) * stride - length))
@@ -220,8 +224,7 @@ class Pipeline(nn.Module):
             sounds = walk.down(SeededNoise(seeds), window, under=padded[:, :window], strength=strength)
             for start in range(stride, windows * stride, stride):
                 under = padded[:, start : start + window]
-                noise = SeededNoise(seeds)
-                sounds = walk.on(sounds, noise, overlap=overlap, repeats=repeats, under=under, strength=strength)
+                sounds = on(sounds, SeededNoise(seeds), under=under, strength=strength)
             return sounds[..., :length]
 
         if strength == 0:  # as it is, without the corrections at seams
@@ -251,7 +254,7 @@ class Pipeline(nn.Module):
         The noise that they come from is turned step by step into that of the other; the first and the last are what
         the model makes of the two ends: reconstructions, or the generated sounds.
         """
-        _check_least(count, "count", 2)
+        check_least(count, "count", 2)
         ends = [first, second]
         lengths = [end.shape[-1] for end in ends if isinstance(end, Tensor)]
         length = max(lengths, default=self.length)
@@ -260,7 +263,7 @@ class Pipeline(nn.Module):
             if isinstance(end, Tensor):
                 walk.check(end)
 
-        @functools.cache
+        @cache
         def origin(end: Tensor | int) -> tuple[int, Tensor | None]:
             """The seed of an end, and what stands in for the noise of that seed."""
             if isinstance(end, Tensor):
@@ -287,13 +290,3 @@ class Pipeline(nn.Module):
             half_precision=self.half_precision,
             watch=watch or Watch(),
         )
-
-
-def _check_share(value: float, name: str) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], not {value}")
-
-
-def _check_least(value: int, name: str, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")

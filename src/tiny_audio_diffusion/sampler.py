@@ -54,8 +54,8 @@ class Sampler:
         """`x` [B, ...] is noise at level sigmas[0]; the result is the clean estimate at sigmas[-1] = 0.
 
         `constrain` is asked before each step. What it puts in does not fit what stands around it yet; so each interval
-        is walked `repeats` times, with fresh noise up to its beginning in between (Lugmayr et al., 2022): once alone
-        leaves the new part too close to the mean of all sounds.
+        is walked `repeats` times, with fresh noise up to its beginning in between (Lugmayr et al., 2022). Methods that
+        remember go without: the estimate before knew another x, and what they add to it would grow with every walk.
         """
         past: Past | None = None
         for start, after in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
@@ -66,7 +66,7 @@ class Sampler:
                 x = clean if after == 0 else self.step(denoise, x, clean, now, after, past=past, noise=noise)
                 if left:
                     x = x + math.sqrt(start**2 - after**2) * noise(x)
-            past = Past(clean, now)
+            past = Past(clean, now) if constrain is None else None
         return x
 
     def stir(self, x: Tensor, now: float, intervals: int, *, noise: Noise) -> tuple[Tensor, float]:

@@ -88,6 +88,7 @@ class Walk:
         *,
         overlap: int,
         repeats: int,
+        match: bool,
         backward: bool = False,
         under: Tensor | None = None,
         strength: float = 1.0,
@@ -101,8 +102,13 @@ class Walk:
         made = self.down(
             noise, self.window, under=under, strength=strength, known=pad(near, rest), keep=keep, repeats=repeats
         )
-        new = made[..., ~keep]
-        return edit.join(sounds, new, sampling_rate=self.sampling_rate, backward=backward)
+        parts = [sounds, made[..., ~keep]]
+        if backward:  # the seam is the same, seen from the other side
+            parts = [part.flip(-1) for part in parts]
+        if match:
+            parts[1] = edit.match(*parts, sampling_rate=self.sampling_rate)
+        joined = torch.cat(parts, dim=-1)
+        return joined.flip(-1) if backward else joined
 
     @torch.no_grad()
     def up(self, sound: Tensor) -> Tensor:
@@ -178,3 +184,15 @@ class Walk:
         if self.half_precision is None:  # whatever surrounds it, as training does, remains
             return contextlib.nullcontext()
         return torch.autocast(device, self.half_precision)
+
+
+def check_share(value: float, name: str) -> None:
+    """Refuse what is no share of a whole."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], not {value}")
+
+
+def check_least(value: int, name: str, least: int) -> None:
+    """Refuse a number that is too small to mean anything."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")

@@ -16,9 +16,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from upstream import SMALL, Upstream, network_of, save, trained, write_config
 
-from tiny_audio_diffusion import checkpoint, command
+from tiny_audio_diffusion import audio, checkpoint, command
 from tiny_audio_diffusion.foreign import Foreign, read, recognise
-from tiny_audio_diffusion.pipeline import Pipeline, SeededNoise
+from tiny_audio_diffusion.generation import generate
+from tiny_audio_diffusion.noise import SeededNoise
+from tiny_audio_diffusion.pipeline import Pipeline
 from tiny_audio_diffusion.training import build_module
 
 UNUSUAL = SMALL | {"channels": [12, 20, 28], "attention_heads": 3, "attention_features": 5, "resnet_groups": 4}
@@ -51,6 +53,24 @@ def assert_same_sounds(theirs: DiffusionModel, pipeline: Pipeline, *, steps: int
     with torch.inference_mode():
         sounds = pipeline.generate(1, seed=7, length=64)
     torch.testing.assert_close(sounds, expected, rtol=0, atol=1e-4)
+
+
+def test_their_style_transfer(tmp_path: Path) -> None:
+    command.prepare()
+    theirs, content = trained(SMALL)
+    path = save(content, tmp_path / "kicks.ckpt")
+    write_config(tmp_path / "config.yaml", SMALL)
+    sound = 0.3 * SeededNoise([3])(torch.empty(1, 2, 64))
+    audio.write(tmp_path / "sound.wav", sound[0], 22050, subtype="FLOAT")
+    asked = ["task=vary", "rule=tiny", "strength=0.3", "count=2", "seed=7", "steps=50", "device=cpu", "bits=32"]
+    places = [f"ckpt='{path}'", f"input='{tmp_path / 'sound.wav'}'", f"out='{tmp_path / 'kit'}'"]
+    with initialize_config_dir(str(command.ROOT / "configs"), version_base="1.3"):
+        folder = generate(compose("generate", [*asked, *places]))
+    for place in range(2):
+        noise = SeededNoise([7 + place])(sound)
+        expected = theirs.averaged().sample(sound + 0.3 * noise, num_steps=50)
+        made, _ = audio.read(folder / f"sound_{place:03d}.wav")
+        torch.testing.assert_close(made, expected[0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("arguments", [SMALL, UNUSUAL], ids=["small", "unusual"])

@@ -16,7 +16,7 @@ from tiny_audio_diffusion.pipeline import Pipeline
 # What a manifest decides; the rest (where the files are, where the sounds go, what runs them) is said anew.
 DECIDED = (
     "task", "count", "seed", "steps", "sampler", "ladder", "threshold", "seconds", "strength", "rule", "keep",
-    "overlap", "repeats", "spans", "direction", "batch_size", "precision", "level", "format", "bits", "all",
+    "overlap", "match", "repeats", "spans", "direction", "batch_size", "precision", "level", "format", "bits", "all",
 )  # fmt: skip
 PLACES = ("ckpt", "input", "second")
 

@@ -25,9 +25,9 @@ TASKS = {
     "generate": Task(count=16),
     "vary": Task(count=8, needs=("input", "strength"), takes=("rule",)),
     "inpaint": Task(count=4, needs=("input", "keep"), takes=("repeats",)),
-    "extend": Task(count=4, needs=("input",), takes=("spans", "overlap", "direction", "repeats")),
+    "extend": Task(count=4, needs=("input",), takes=("spans", "overlap", "direction", "match", "repeats")),
     "interpolate": Task(count=8, needs=("input", "second")),
-    "remix": Task(count=1, needs=("input", "strength"), takes=("overlap", "repeats")),
+    "remix": Task(count=1, needs=("input", "strength"), takes=("overlap", "match", "repeats")),
     "invert": Task(count=1, needs=("input",)),
 }
 SPECIAL = {name for task in TASKS.values() for name in (*task.needs, *task.takes)}
@@ -53,6 +53,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "task": tuple(TASKS),
     "rule": (None, *RULES),
     "direction": (None, *DIRECTIONS),
+    "match": (None, True, False),
     "level": LEVELS,
     "format": ("wav", "flac"),
     "bits": (24, 32),

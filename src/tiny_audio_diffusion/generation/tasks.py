@@ -64,7 +64,9 @@ def prepare(config: DictConfig, pipeline: Pipeline) -> Callable[[Kit], Tensor]:
     """The task with everything that it needs; called with a kit it fills it."""
     count = request.count_of(config)
     common = {"batch_size": config.batch_size, "seed": config.seed}
-    options = {name: config[name] for name in ("repeats", "spans", "direction", "rule") if config[name] is not None}
+    options = {
+        name: config[name] for name in ("repeats", "spans", "direction", "match", "rule") if config[name] is not None
+    }
     if config.overlap is not None:
         options["overlap"] = round(config.overlap * pipeline.sampling_rate)
     if config.task == "generate":
