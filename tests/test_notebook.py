@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from sounds import hit
 
-from tiny_audio_diffusion import command, notebook
+from tiny_audio_diffusion import audio, command, notebook
 from tiny_audio_diffusion.generation import generate
 
 PATH = command.ROOT / "Inference.ipynb"
@@ -124,10 +124,10 @@ def test_cells_are_short_and_explained() -> None:
 
 
 def test_every_cell_runs_without_a_complaint(run: Run) -> None:
-    said = [output.text for cell in run.cells for output in cell.outputs if output.get("name") == "stderr"]
-    lines = [line for text in said for line in re.split(r"[\r\n]", text) if line]
-    assert lines
-    assert [line for line in lines if "step" not in line] == []  # nothing but progress
+    assert [output.text for cell in run.cells for output in cell.outputs if output.get("name") == "stderr"] == []
+    pages = [output.data.get("text/html", "") for cell in run.cells for output in cell.outputs if "data" in output]
+    assert f"generate: {8 * STEPS} steps in" in " ".join(pages)  # a bar that has come to its end
+    assert "<progress" not in " ".join(pages)
 
 
 def test_there_is_a_player_for_each_sound_and_a_picture_for_each_task(run: Run) -> None:
@@ -204,24 +204,26 @@ def test_outside_the_project_it_says_so(tmp_path: Path, monkeypatch: pytest.Monk
         exec(root, {"Path": Path})
 
 
-def test_what_is_beyond_full_scale_is_limited_and_said(capsys: pytest.CaptureFixture[str]) -> None:
-    notebook.listen(torch.tensor([[[0.0, 1.5, -0.25]]]), 8000, ["<loud>"])
-    said = capsys.readouterr().out
-    assert "<loud>: peak 1.500 limited to 0.989" in said
-
-
-def test_a_level_is_heard_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_level_is_heard_as_it_is_up_to_full_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     from IPython import display
 
-    heard: list[Any] = []
-    monkeypatch.setattr(display, "display", heard.append)
-    notebook.listen(torch.tensor([[[0.0, 0.25, -0.25]]]), 8000, ["<quiet>"])
-    page = heard[0].data
-    assert "&lt;quiet&gt;" in page
-    data = base64.b64decode(page.partition("base64,")[2].partition('"')[0])
-    samples, rate = soundfile.read(io.BytesIO(data))
-    assert rate == 8000
-    assert samples.tolist() == pytest.approx([0, 0.25, -0.25], abs=1e-4)
+    shown: list[Any] = []
+    monkeypatch.setattr(display, "display", shown.append)
+    notebook.listen(torch.tensor([[[0.0, 0.25, -0.25]], [[0.0, 1.5, -0.25]]]), 8000, ["<quiet>", "loud"])
+    page = shown[0].data
+    assert "&lt;quiet&gt;</figcaption>" in page
+    assert "loud (peak 1.50, limited)</figcaption>" in page
+    heard = [soundfile.read(io.BytesIO(base64.b64decode(data))) for data in re.findall(r'base64,([^"]+)"', page)]
+    assert [rate for _, rate in heard] == [8000, 8000]
+    assert [samples.tolist() for samples, _ in heard] == [
+        pytest.approx([0, 0.25, -0.25], abs=1e-4),
+        pytest.approx([0, audio.CEILING, -0.25], abs=1e-4),
+    ]
+
+
+def test_a_file_is_brought_to_the_model_and_that_is_told(run: Run) -> None:
+    (said,) = [output.text for cell in run.cells if cell.id == "sound" for output in cell.outputs]
+    assert said.splitlines() == ["one.wav: 22050 Hz to 44100 Hz", "other.wav: 22050 Hz to 44100 Hz"]
 
 
 def test_titles_have_to_be_as_many_as_sounds() -> None:

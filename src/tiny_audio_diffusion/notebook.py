@@ -1,18 +1,53 @@
-"""What a notebook needs besides the pipeline: bring a sound along, hear sounds, see them."""
+"""What a notebook needs besides the pipeline: bring a sound along, follow the work, hear sounds, see them."""
 
 import html
 import io
+import time
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
 from tiny_audio_diffusion import audio, plot
 from tiny_audio_diffusion.generation import read_sound
 from tiny_audio_diffusion.pipeline import Pipeline
+from tiny_audio_diffusion.watch import Watch
 
 COLUMNS = 4  # of players, as of pictures on a contact sheet
-CELL_PIXELS = 270  # width of one of them
+PLAYER_PIXELS = 260  # width of one of them
+PAUSE_SECONDS = 0.1  # between two looks of the progress bar
+
+
+class Progress(Watch):
+    """A progress bar on the page, which one line replaces when the sounds are done; terminals have watch.Bar."""
+
+    def __init__(self, title: str):
+        self.title = title
+        self.handle: Any = None
+        self.done = self.total = 0
+        self.started = self.drawn = 0.0
+
+    def begin(self, evaluations: int) -> None:
+        self.done, self.total, self.started = 0, evaluations, time.monotonic()
+        display = _display()
+        self.handle = display.display(display.HTML(self._text()), display_id=True)
+        self.evaluated(0)
+
+    def evaluated(self, sounds: int) -> None:
+        self.done += sounds
+        now = time.monotonic()
+        if self.done >= self.total or now - self.drawn > PAUSE_SECONDS:
+            self.drawn = now
+            self.handle.update(_display().HTML(self._text()))
+
+    def _text(self) -> str:
+        seconds, title = time.monotonic() - self.started, html.escape(self.title)
+        if self.done >= self.total:
+            return f"{title}: {self.total} steps in {seconds:.1f} seconds"
+        return (
+            f'{title}: <progress value="{self.done}" max="{self.total}"></progress> {self.done} of {self.total} steps'
+        )
 
 
 def bring(path: str | None, model: Pipeline, *, otherwise: Tensor) -> Tensor:
@@ -26,22 +61,20 @@ def bring(path: str | None, model: Pipeline, *, otherwise: Tensor) -> Tensor:
 
 
 def listen(sounds: Tensor, sampling_rate: int, titles: Sequence[str] | None = None) -> None:
-    """A player for each of the sounds [N, C, L], at their own level: what is beyond full scale is limited, aloud."""
+    """A player for each of the sounds [N, C, L], at their own level: what is beyond full scale is limited, and said."""
     display = _display()
-    titles = _titles(sounds, titles)
     players = []
-    for sound, title in zip(sounds, titles, strict=True):
+    for sound, title in zip(sounds, _titles(sounds, titles), strict=True):
         peak = sound.abs().max().item()
         if peak > 1:
-            print(f"{title}: peak {peak:.3f} limited to {audio.CEILING:.3f}")
+            title += f" (peak {peak:.2f}, limited)"
             sound = sound.clamp(-audio.CEILING, audio.CEILING)
         player = display.Audio(sound.numpy(), rate=sampling_rate, normalize=False)
         players.append(
             f'<figure style="margin: 0"><figcaption>{html.escape(title)}</figcaption>'
             f'<audio controls src="{player.src_attr()}" style="width: 100%"></audio></figure>'
         )
-    columns = min(COLUMNS, len(players))
-    style = f"display: grid; grid-template-columns: repeat({columns}, 1fr); gap: 8px; max-width: {_pixels(columns)}px"
+    style = f"display: grid; grid-template-columns: repeat({COLUMNS}, minmax(0, {PLAYER_PIXELS}px)); gap: 8px"
     display.display(display.HTML(f'<div style="{style}">{"".join(players)}</div>'))
 
 
@@ -50,7 +83,7 @@ def look(sounds: Tensor, sampling_rate: int, titles: Sequence[str] | None = None
     display = _display()
     sheet = io.BytesIO()
     plot.contact_sheet(sounds, sampling_rate, sheet, titles=_titles(sounds, titles), columns=COLUMNS)
-    display.display(display.Image(data=sheet.getvalue(), width=_pixels(min(COLUMNS, len(sounds)))))
+    display.display(display.Image(data=sheet.getvalue()))
 
 
 def _titles(sounds: Tensor, titles: Sequence[str] | None) -> list[str]:
@@ -59,10 +92,6 @@ def _titles(sounds: Tensor, titles: Sequence[str] | None) -> list[str]:
     if len(titles) != len(sounds):
         raise ValueError(f"{len(titles)} titles were given for {len(sounds)} sounds")
     return list(titles)
-
-
-def _pixels(columns: int) -> int:
-    return CELL_PIXELS * columns
 
 
 def _display() -> ModuleType:
