@@ -35,7 +35,7 @@ TASKS = {
     "journey": ("task=interpolate", "count=4"),
     "between": ("task=interpolate", "count=4", f"input={SEED}", f"second={SEED + 1}"),
     "repaired": ("task=inpaint", "count=2", "keep=0-0.1", "repeats=3"),
-    "longer": ("task=extend", "count=1", "spans=2", "repeats=3"),
+    "longer": ("task=extend", "count=1", "spans=1", "overlap=0.1", "repeats=3"),
 }
 
 

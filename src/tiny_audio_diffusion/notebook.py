@@ -74,7 +74,8 @@ def listen(sounds: Tensor, sampling_rate: int, titles: Sequence[str] | None = No
             f'<figure style="margin: 0"><figcaption>{html.escape(title)}</figcaption>'
             f'<audio controls src="{player.src_attr()}" style="width: 100%"></audio></figure>'
         )
-    style = f"display: grid; grid-template-columns: repeat({COLUMNS}, minmax(0, {PLAYER_PIXELS}px)); gap: 8px"
+    columns = f"repeat({COLUMNS}, minmax(0, {PLAYER_PIXELS}px))"
+    style = f"display: grid; grid-template-columns: {columns}; gap: 8px; align-items: end"
     display.display(display.HTML(f'<div style="{style}">{"".join(players)}</div>'))
 
 
