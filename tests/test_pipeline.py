@@ -54,7 +54,7 @@ def test_a_variation_runs_from_the_sound_itself_to_a_new_one(objective: str, sam
 
 @pytest.mark.parametrize(("objective", "sampler"), EVERY)
 def test_inpainting_keeps_what_it_shall_and_fills_in_what_fits(objective: str, sampler: str) -> None:
-    made = make_pipeline(objective, sampler).inpaint(SOUND, 160, keep=KEEP, batch_size=160)
+    made = make_pipeline(objective, sampler).inpaint(SOUND, 160, keep=KEEP, repeats=5, batch_size=160)
     assert torch.equal(made[..., KEEP], SOUND[..., KEEP].expand(160, -1, -1))
     # normal sounds: given the kept part, the rest has a mean and a spread that can be written down
     whole = covariance()
@@ -80,7 +80,7 @@ def test_repeats_make_old_and_new_fit() -> None:
 def test_an_extension_goes_on_from_the_sound(objective: str, sampler: str) -> None:
     pipeline = make_pipeline(objective, sampler, steps=16)
     new = LENGTH - 8
-    made = pipeline.extend(SOUND, 128, spans=2, overlap=8, match=False, batch_size=128)
+    made = pipeline.extend(SOUND, 128, spans=2, overlap=8, repeats=5, match=False, batch_size=128)
     assert made.shape == (128, 1, LENGTH + 2 * new)
     assert torch.equal(made[..., :LENGTH], SOUND.expand(128, -1, -1))
     places = torch.tensor([0, 4, new - 1, new, 2 * new - 1])  # the last two lie behind the second seam
@@ -121,7 +121,9 @@ def test_a_remix_is_a_variation_of_any_length(objective: str, sampler: str) -> N
     pipeline = make_pipeline(objective, sampler)
     song = draw(1, length=80, seed=9)[0]
     assert torch.equal(pipeline.remix(song, 2, strength=0), song.expand(2, -1, -1))
-    near, far = (pipeline.remix(song, 48, strength=strength, match=False, batch_size=48) for strength in (0.1, 0.7))
+    near, far = (
+        pipeline.remix(song, 48, strength=strength, repeats=3, match=False, batch_size=48) for strength in (0.1, 0.7)
+    )
     assert near.shape == far.shape == (48, 1, 80)
     assert (near - song).square().mean() < 0.3 * (far - song).square().mean()
     assert 0.5 < far.square().mean() < 1.5

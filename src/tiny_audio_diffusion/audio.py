@@ -135,6 +135,9 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         part.write_bytes(content)
         part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(f"{path} could not be written: {error.strerror or error}") from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -54,6 +54,9 @@ def friendly(action: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*values: Any, **options: Any) -> Any:
         try:
             return action(*values, **options)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            sys.exit(130)
         except Exception as error:
             message = _message(error)
             if message is None or os.environ.get("HYDRA_FULL_ERROR"):
@@ -91,12 +94,14 @@ def _message(error: BaseException) -> str | None:
 
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):  # a GPU, the CPU
         return (
-            "out of memory: take fewer sounds at a time with a smaller batch_size=; in training "
+            "out of memory: take fewer sounds at a time with a smaller batch_size=, or shorter ones; in training "
             "batch_size=4 accumulate_grad_batches=4 learns from as many sounds per step as batch_size=16"
         )
     cause = error.__cause__
     if isinstance(error, HydraException) and cause is not None:  # Hydra wraps what a constructor said
         return _message(cause) or f"{cause} ({type(cause).__name__}; HYDRA_FULL_ERROR=1 shows where)"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     known = isinstance(error, ValueError | OSError | FloatingPointError | HydraException | OmegaConfBaseException)
     return _without_traceback(str(error)) if known else None
 

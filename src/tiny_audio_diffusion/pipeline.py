@@ -125,7 +125,7 @@ class Pipeline(nn.Module):
         count: int = 1,
         *,
         keep: Tensor,
-        repeats: int = 5,
+        repeats: int = 1,
         seed: int = 0,
         steps: int | None = None,
         batch_size: int = 4,
@@ -133,7 +133,7 @@ class Pipeline(nn.Module):
     ) -> Tensor:
         """The sound with all that is not kept made anew; where `keep` [L] is true it stays as it is, bit for bit.
 
-        Each interval of the ladder is walked `repeats` times, so that old and new fit together.
+        Each interval of the ladder is walked `repeats` times: more fit old and new together, if the model is a good one.
         """
         walk = self._walk(steps, watch)
         walk.check(sound)
@@ -158,7 +158,7 @@ class Pipeline(nn.Module):
         overlap: int | None = None,
         direction: str = "forward",
         match: bool = True,
-        repeats: int = 5,
+        repeats: int = 1,
         seed: int = 0,
         steps: int | None = None,
         batch_size: int = 4,
@@ -198,7 +198,7 @@ class Pipeline(nn.Module):
         strength: float,
         overlap: int | None = None,
         match: bool = True,
-        repeats: int = 3,
+        repeats: int = 1,
         seed: int = 0,
         steps: int | None = None,
         batch_size: int = 4,

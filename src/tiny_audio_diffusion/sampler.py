@@ -30,6 +30,11 @@ class Sampler:
 
     evaluations_per_interval = 1
 
+    @property
+    def is_random(self) -> bool:
+        """Whether it adds fresh noise on the way, and so ends elsewhere each time."""
+        return False
+
     def intervals(self, steps: int) -> int:
         """How many ladder intervals `steps` network evaluations pay for; the last interval always costs one."""
         if steps < 1:
@@ -88,6 +93,10 @@ class Euler(Sampler):
             raise ValueError(f"eta must lie in [0, 1], not {eta}")
         self.eta = eta
 
+    @property
+    def is_random(self) -> bool:
+        return self.eta > 0
+
     def step(
         self, denoise: Denoise, x: Tensor, clean: Tensor, now: float, after: float, *, past: Past | None, noise: Noise
     ) -> Tensor:
@@ -117,6 +126,10 @@ class Heun(Sampler):
         self.churn, self.churn_from, self.churn_to, self.churn_noise = churn, churn_from, churn_to, churn_noise
         self.correct_below = correct_below
 
+    @property
+    def is_random(self) -> bool:
+        return self.churn > 0
+
     def stir(self, x: Tensor, now: float, intervals: int, *, noise: Noise) -> tuple[Tensor, float]:
         gain = min(self.churn / intervals, math.sqrt(2) - 1)
         if gain == 0 or not self.churn_from <= now <= self.churn_to:
@@ -141,6 +154,10 @@ class ADPM2(Sampler):
 
     def __init__(self, *, rho: float = 1.0):
         self.rho = rho
+
+    @property
+    def is_random(self) -> bool:
+        return True
 
     def step(
         self, denoise: Denoise, x: Tensor, clean: Tensor, now: float, after: float, *, past: Past | None, noise: Noise
@@ -172,6 +189,10 @@ class DPM2MSDE(Sampler):
         if eta < 0:
             raise ValueError(f"eta must not be negative, not {eta}")
         self.eta = eta
+
+    @property
+    def is_random(self) -> bool:
+        return self.eta > 0
 
     def step(
         self, denoise: Denoise, x: Tensor, clean: Tensor, now: float, after: float, *, past: Past | None, noise: Noise

@@ -17,8 +17,8 @@ from tiny_audio_diffusion.diffusion import Diffusion
 from tiny_audio_diffusion.foreign import Foreign, read, recognise, to_diffusers, to_harmonai
 from tiny_audio_diffusion.foreign.model import under_our_names
 from tiny_audio_diffusion.network.dance import DanceUNet
-from tiny_audio_diffusion.objective import V
 from tiny_audio_diffusion.noise import SeededNoise
+from tiny_audio_diffusion.objective import V
 from tiny_audio_diffusion.schedule import Crash
 from tiny_audio_diffusion.training import build_module
 

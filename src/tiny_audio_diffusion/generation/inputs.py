@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tiny_audio_diffusion import audio, edit
+from tiny_audio_diffusion.generation.request import LONGEST_SECONDS
 from tiny_audio_diffusion.pipeline import Pipeline
 
 LONGEST = 16  # times the model's own length that it can work on in one piece
-LONGEST_REMIX_SECONDS = 600.0
 RANGE = r"\s*(\d+\.?\d*|\.\d+)\s*(-\s*(\d+\.?\d*|\.\d+)?\s*)?"
 RANGES = re.compile(rf"{RANGE}(,{RANGE})*")
 
@@ -21,7 +21,7 @@ RANGES = re.compile(rf"{RANGE}(,{RANGE})*")
 def longest_seconds(pipeline: Pipeline, task: str) -> float:
     """How long a sound a task takes."""
     if task == "remix":
-        return LONGEST_REMIX_SECONDS
+        return float(LONGEST_SECONDS)
     return LONGEST * pipeline.length / pipeline.sampling_rate
 
 
@@ -32,7 +32,7 @@ def read_sound(
     path = Path(path).expanduser()
     most = longest_seconds(pipeline, task)
     name = audio.printable(path.name)
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"there is no sound {path}")
     rate = audio.read(path, frames=1)[1]
     wanted = most if seconds is None else min(seconds, most)

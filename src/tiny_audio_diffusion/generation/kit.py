@@ -56,7 +56,10 @@ class Kit(Bar):
 
     def open(self) -> None:
         """Make the folder before the work, so that a place that cannot be written is told at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"out={self.folder} cannot be made: {error.strerror}") from error
         audio.write_whole(self.folder / ".writable", b"")
         (self.folder / ".writable").unlink()
 
@@ -66,7 +69,7 @@ class Kit(Bar):
                 path.unlink()
         for sound in sounds:
             self._write(sound)
-        self._write_manifest(finished=False)
+            self._write_manifest(finished=False)
 
     def _write(self, sound: Tensor) -> None:
         decibels = metrics.peak_decibels(sound[None]).item()
@@ -86,6 +89,7 @@ class Kit(Bar):
         """The picture, all sounds in one file where asked for, and the last word of the manifest."""
         finished = len(self.sounds) == len(self.seeds)
         if self.sounds:
+            self._write_manifest(finished=finished, **facts)
             sheet = io.BytesIO()
             shown = torch.stack(self.sounds[:ON_SHEET])
             titles = [entry["file"] for entry in self.entries[:ON_SHEET]]
@@ -94,7 +98,6 @@ class Kit(Bar):
             if self.joined:
                 joined = torch.cat(self.sounds, dim=-1)
                 audio.write(self.folder / f"{ALL}.{self.suffix}", joined, self.sampling_rate, subtype=self.subtype)
-            self._write_manifest(finished=finished, **facts)
         elif self.is_new and self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 

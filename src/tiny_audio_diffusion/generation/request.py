@@ -43,8 +43,10 @@ WHOLE = {
     "spans": 1,
 }  # with the least that makes sense
 OPTIONAL_WHOLE = ("count", "steps", "repeats", "spans")
+LARGEST_SEED = 2**62
+LONGEST_SECONDS = 600  # of a sound in one piece
 NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "seconds": ("a number above 0", lambda value: 0 < value < math.inf),
+    "seconds": (f"a number above 0, at most {LONGEST_SECONDS}", lambda value: 0 < value <= LONGEST_SECONDS),
     "threshold": ("a number from 0 to 1", lambda value: 0 <= value <= 1),
     "strength": ("a number from 0 to 1", lambda value: 0 <= value <= 1),
     "overlap": ("a number of seconds above 0", lambda value: 0 < value < math.inf),
@@ -86,6 +88,8 @@ def _check_kinds(config: DictConfig) -> None:
         left_out = name in OPTIONAL_WHOLE and value is None
         if not left_out and (type(value) is not int or value < least):
             raise ValueError(f"{name} must be a whole number, at least {least}, not {value}")
+    if config.seed > LARGEST_SEED:
+        raise ValueError(f"seed must be at most {LARGEST_SEED}, not {config.seed}")
     for name, (what, fits) in NUMBERS.items():
         value = config[name]
         if value is not None and not (type(value) in (int, float) and fits(value)):

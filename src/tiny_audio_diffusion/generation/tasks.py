@@ -22,10 +22,10 @@ def generate(config: DictConfig) -> Path:
     request.check(config)
     folder = request.folder(config)
     path = checkpoint.find(config.ckpt, logs=config.logs_dir)
-    hashes = {"ckpt": digest(path)} | {name: digest(Path(config[name]).expanduser()) for name in request.files(config)}
-    manifest.check(hashes, promised)
     pipeline = load(config, path)
     make = prepare(config, pipeline)
+    hashes = {"ckpt": digest(path)} | {name: digest(Path(config[name]).expanduser()) for name in request.files(config)}
+    manifest.check(hashes, promised)
     count = request.count_of(config)
     kit = Kit(
         folder,
@@ -99,6 +99,11 @@ def _end(value: Any, config: DictConfig, pipeline: Pipeline) -> Tensor | int:
     if config.task == "interpolate" and request.is_seed(value):
         return int(value)
     sound, notes = read_sound(value, pipeline, task=config.task, seconds=config.seconds)
+    if config.task in ("interpolate", "invert") and pipeline.sampler.is_random:
+        raise ValueError(
+            f"task={config.task} finds its way back with sampler=euler, heun or dpm2m, not with fresh noise on the way "
+            f"({type(pipeline.sampler).__name__})"
+        )
     for note in notes:
         print(note)
     return sound
