@@ -1,4 +1,4 @@
-"""What the page's fields hold, as the configuration that generate.py would have been given: the same words, checks, sounds."""
+"""What the page's fields hold, as the configuration that generate.py would have been given."""
 
 import functools
 import math
@@ -65,8 +65,8 @@ def compose(task: str, values: Mapping[str, Any], *, common: Mapping[str, Any]) 
         if chosen != OWN and chosen not in choices(group):
             raise ValueError(f"there is no {name} {chosen}: choose {', '.join((OWN, *choices(group)))}")
         settings[name] = None if chosen == OWN else choices(group)[chosen]
-    whole = dict(config.items_ex(resolve=False)) | {"task": task, "out": "kit", "logs_dir": ""} | settings | common
-    config = OmegaConf.create(whole)
+    places = {"task": task, "out": "kit", "logs_dir": ""}
+    config = OmegaConf.create({**config.items_ex(resolve=False), **places, **settings, **common})
     _check_inputs(config)
     return config
 

@@ -5,7 +5,7 @@ const KEYS = ["Digit1", "Digit2", "Digit3", "Digit4", "KeyQ", "KeyW", "KeyE", "K
 const state = { played: 0, last: -1, decoded: 0, failed: 0 };
 window.tinyPads = state; // for tests, and for the curious
 const sounds = new Map(); // address → promise of a decoded sound
-let context = null, voice = null, chosen = { take: 0, place: 0 }, closeness = "0.5", frame = 0;
+let context = null, voice = null, chosen = { take: 0, place: 0 }, closeness = "0.5", frame = 0, seen = false;
 
 const find = (query) => element.querySelector(query);
 const pads = () => [...element.querySelectorAll("button.pad")];
@@ -68,6 +68,9 @@ function choose(pad) {
 function refresh() { // after the server has drawn the board anew
   const range = find(".closeness");
   if (range) { range.value = closeness; find("output").textContent = Number(closeness).toFixed(2); }
+  const work = element.querySelector(".waiting");
+  if (work && !seen && window.innerWidth < 720) element.scrollIntoView({ behavior: "smooth" }); // on a phone it is below
+  seen = Boolean(work);
   const same = chosen.take === take() ? pads()[chosen.place] : null;
   const pad = same || pads()[0];
   if (pad) choose(pad);

@@ -10,7 +10,7 @@ from tiny_audio_diffusion.app.ask import PADS
 from tiny_audio_diffusion.app.session import Session, Take
 
 KEYS = "1234QWERASDFZXCV"
-WELCOME = "Press the button on the left, or upload a sound."
+HINTS = ("Make sounds with the big button, then play the pads.", "The first ones are on their way …")
 
 
 def line(text: str, *, kind: str = "idle", share: float | None = None) -> str:
@@ -22,7 +22,8 @@ def line(text: str, *, kind: str = "idle", share: float | None = None) -> str:
 def drawing(sound: Tensor) -> str:
     """The outline of a sound as it stands in a picture of any size."""
     path = picture.outline(sound)
-    return f'<svg viewBox="0 0 {picture.COLUMNS} 100" preserveAspectRatio="none" aria-hidden="true"><path d="{path}"/></svg>'
+    room = f'viewBox="0 0 {picture.COLUMNS} 100" preserveAspectRatio="none"'
+    return f'<svg {room} aria-hidden="true"><path d="{path}"/></svg>'
 
 
 def gap(sound: Tensor | None, seconds: float) -> str:
@@ -54,8 +55,8 @@ class Board:
         pads = "".join(self.pads) + _blank("pad empty waiting") * waiting + _blank("pad empty") * blanks
         number = take.number if take is not None and take.sounds else 0
         return (
-            f'<div class="board" data-take="{number}" data-base="sounds/{self.session.token}">'
-            f'{_stage()}<div class="pads" role="group" aria-label="Pads">{pads}</div>{self._takes()}</div>'
+            f'<div class="board" data-take="{number}">{_stage(HINTS[waiting > 0])}'
+            f'<div class="pads" role="group" aria-label="Pads">{pads}</div>{self._takes()}</div>'
         )
 
     def _pad(self, take: Take, place: int) -> str:
@@ -96,10 +97,10 @@ def _blank(kind: str) -> str:
     return f'<span class="{kind}" aria-hidden="true"></span>'
 
 
-def _stage() -> str:
+def _stage(hint: str) -> str:
     """The chosen sound, large; the page's script fills it from the pad."""
     return f"""<section class="stage" aria-label="The chosen sound">
-<div class="screen"><span class="hint">{escape(WELCOME)}</span><i class="head"></i></div>
+<div class="screen"><span class="hint">{escape(hint)}</span><i class="head"></i></div>
 <div class="chosen"><div class="name"><b class="number"></b><span class="facts"></span></div>
 <audio controls preload="none" aria-label="Player"></audio>
 <div class="deeds">

@@ -41,7 +41,7 @@ class Host:
             yield cards.line(tell(error), kind="wrong"), gr.skip()
             return
         given |= {"input": str(source), "strength": _said(event, "strength"), "count": 16}
-        yield from self._perform("vary", given, request)
+        yield from self._perform("vary", given, request, title=f"More like {int(_said(event, 'place')) + 1:02d}")
 
     def stop(self, request: gr.Request) -> Any:
         """Between two evaluations of the network the work of this visitor ends."""
@@ -73,12 +73,14 @@ class Host:
             return cards.line("Ready."), cards.gap(None, 0), *edges
         try:
             sound, rate, notes = self.studio.look(model, file, task if task != "generate" else "vary")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 # the page stays, whatever it was
             return cards.line(tell(error), kind="wrong"), cards.gap(None, 0), *edges
         seconds = sound.shape[-1] / rate
-        edges = tuple(gr.update(maximum=round(seconds, 3), value=round(seconds * part, 3)) for part in (0.35, 0.65))
-        said = f"A sound of {seconds:.2f} seconds." + "".join(f" Converted: {note.rpartition(': ')[2]}." for note in notes)
-        return cards.line(said), cards.gap(sound, seconds), *edges
+        handles = tuple(gr.update(maximum=round(seconds, 3), value=round(seconds * part, 3)) for part in (0.35, 0.65))
+        said = f"A sound of {seconds:.2f} seconds." + "".join(
+            f" Converted: {note.rpartition(': ')[2]}." for note in notes
+        )
+        return cards.line(said), cards.gap(sound, seconds), *handles
 
     def look_second(self, model: str, task: str, file: str | None, request: gr.Request) -> Any:
         """The other end of a morph."""
@@ -88,7 +90,7 @@ class Host:
         """Another model: it is read now, so that a fault is told before anything is asked of it."""
         try:
             pipeline = self.studio.model(model)[2]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 # the page stays, whatever it was
             return cards.line(tell(error), kind="wrong"), gr.skip()
         kind = "mono" if pipeline.channels == 1 else "stereo"
         seconds = pipeline.length / pipeline.sampling_rate
@@ -104,7 +106,9 @@ class Host:
         """The page was closed."""
         self.sessions.drop(request.session_hash)
 
-    def _perform(self, task: str, given: dict[str, Any], request: gr.Request) -> Iterator[Shown]:
+    def _perform(
+        self, task: str, given: dict[str, Any], request: gr.Request, *, title: str | None = None
+    ) -> Iterator[Shown]:
         """A task from the first look at its fields to its last sound."""
         started = time.monotonic()
         session = self.sessions.get(request.session_hash)
@@ -113,6 +117,7 @@ class Host:
             take, board, told = None, None, ""
             try:
                 take, work = self.studio.prepare(session, given["model"], task, given)
+                take.title = title or take.title
                 board = cards.Board(session, take, expected=len(take.seeds))
                 for progress in follow(work, session.stop):
                     if session.closed:
@@ -124,7 +129,7 @@ class Host:
                     yield line, board.html() if fresh or progress.done == 0 else gr.skip()
             except Stopped:
                 told = "Stopped."
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 # the page stays, whatever it was
                 told = tell(error)
             if take is None or not take.sounds:
                 previous = session.latest
@@ -135,7 +140,10 @@ class Host:
             board = cards.Board(session, take) if told else board
             said = f"{_counted(len(take.sounds))} in {take.seconds_taken:.1f} seconds.{_loud(take)}"
             assert board is not None
-            yield cards.line(f"{told} {said}".strip(), kind="wrong" if told not in ("", "Stopped.") else "done"), board.html()
+            yield (
+                cards.line(f"{told} {said}".strip(), kind="wrong" if told not in ("", "Stopped.") else "done"),
+                board.html(),
+            )
 
     def _sound(self, session: Session, event: gr.EventData) -> Any:
         """The file of a sound that the visitor points at."""

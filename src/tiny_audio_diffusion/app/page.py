@@ -42,7 +42,9 @@ class Parts:
 
 def build(host: Host) -> gr.Blocks:
     """The page for a host's models."""
-    with gr.Blocks(title="tiny audio diffusion", analytics_enabled=False, delete_cache=(600, 7200)) as page:
+    with gr.Blocks(
+        title="tiny audio diffusion", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)
+    ) as page:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Row(elem_classes="halves", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_classes="controls"):
@@ -107,8 +109,8 @@ def _task_fields(task: str) -> dict[str, Any]:
         script = theme.GAP_SCRIPT.read_text(encoding="utf-8")
         gap = gr.HTML(cards.gap(None, 0), elem_id="gap", apply_default_css=False, js_on_load=script)
         with gr.Row():
-            begin = gr.Slider(0, 1, value=0.25, step=0.001, label="From (seconds)", elem_id="begin")
-            end = gr.Slider(0, 1, value=0.5, step=0.001, label="To (seconds)", elem_id="end")
+            begin = gr.Slider(0, 1, value=0.25, step=0.001, label="From second", elem_id="begin")
+            end = gr.Slider(0, 1, value=0.5, step=0.001, label="to second", elem_id="end")
         gap.range(None, None, [begin, end], js="() => window.tinyGap", api_visibility=PRIVATE)
         for edge in (begin, end):
             edge.input(None, [begin, end], None, js="(b, e) => window.tinyGapShow(b, e)", api_visibility=PRIVATE)

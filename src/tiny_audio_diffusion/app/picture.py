@@ -34,5 +34,7 @@ def spectrogram(sound: Tensor, sampling_rate: int) -> str:
     decibels = decibels[:, :: -(-decibels.shape[1] // FRAMES)]
     loudest = float(decibels.max())
     picture = io.BytesIO()
-    imsave(picture, decibels, cmap=colormaps["magma"], vmin=loudest - 70, vmax=loudest + 6, origin="lower", format="png")
+    imsave(
+        picture, decibels, cmap=colormaps["magma"], vmin=loudest - 70, vmax=loudest + 6, origin="lower", format="png"
+    )
     return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()

@@ -88,8 +88,7 @@ class Studio:
         facts = manifest.describe(config, path, hashes, pipeline) | {"files": names}
         count = request.count_of(config)
         seeds = [None if task == "interpolate" else config.seed + place for place in range(count)]
-        title = TITLES[task]
-        take = Take(number, title, folder, facts, pipeline.sampling_rate, seeds, inputs)
+        take = Take(number, TITLES[task], folder, facts, pipeline.sampling_rate, seeds, inputs)
 
         def work(watch: Watch) -> None:
             with self.working, torch.inference_mode():
@@ -104,7 +103,7 @@ def tell(error: BaseException) -> str:
     """An error in words for a visitor: what they can mend, without the folders of this machine."""
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "Not enough memory for so much at once: take a shorter sound or fewer of them."
-    if isinstance(error, ValueError | FileNotFoundError | FloatingPointError | ConnectionError):
+    if isinstance(error, ValueError | OSError | FloatingPointError):
         message = FOLDERS.sub("", str(error)).partition("\n")[0]
         return message[:1].upper() + message[1:]
     logger.error("the page met an error that it does not know", exc_info=error)

@@ -47,7 +47,11 @@ def theme() -> gradio.themes.Base:
     }
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
     base = gradio.themes.Base(
-        primary_hue="orange", neutral_hue="slate", radius_size="md", font=system, font_mono=["ui-monospace", "monospace"]
+        primary_hue="orange",
+        neutral_hue="slate",
+        radius_size="md",
+        font=system,
+        font_mono=["ui-monospace", "monospace"],
     )
     both = looks | {f"{name}_dark": value for name, value in looks.items()}
     return base.set(**both)

@@ -53,12 +53,12 @@ class Follow(Watch):
 def follow(task: Callable[[Watch], object], stop: threading.Event) -> Iterator[Progress]:
     """Look at a task while it runs, and once more when it has ended; its error, if there was one, is raised then."""
     watch = Follow(stop)
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
 
     def work() -> None:
         try:
             task(watch)
-        except BaseException as error:  # handed to who looks on
+        except Exception as error:  # noqa: BLE001 # handed to who looks on
             errors.append(error)
 
     thread = threading.Thread(target=work, name="task", daemon=True)
