@@ -66,7 +66,8 @@ def compose(task: str, values: Mapping[str, Any], *, common: Mapping[str, Any]) 
             raise ValueError(f"there is no {name} {chosen}: choose {', '.join((OWN, *choices(group)))}")
         settings[name] = None if chosen == OWN else choices(group)[chosen]
     places = {"task": task, "out": "kit", "logs_dir": ""}
-    config = OmegaConf.create({**config.items_ex(resolve=False), **places, **settings, **common})
+    whole = {str(name): value for name, value in config.items_ex(resolve=False)} | places | settings | dict(common)
+    config = OmegaConf.create(whole)
     _check_inputs(config)
     return config
 
