@@ -74,6 +74,9 @@ class Visitor:
         self.names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
         self.events = config["dependencies"]
 
+    def close(self) -> None:
+        self.client.close()
+
     def event(self, name: str, kind: str) -> dict[str, Any]:
         """What the page calls when something happens to a part of it."""
         part = next(identity for identity, each in self.names.items() if each == name)
@@ -97,12 +100,14 @@ class Visitor:
         answer = self.client.post("/gradio_api/queue/join", json=body)
         answer.raise_for_status()
         shown: list[Any] = []
+        event = answer.json()["event_id"]
         with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.key}) as stream:
             for line in stream.iter_lines():
                 message = json.loads(line[6:]) if line.startswith("data: ") else {}
-                if message.get("msg") == "process_completed":
+                ours = message.get("event_id") == event
+                if ours and message.get("msg") == "process_completed":
                     shown = (message.get("output") or {}).get("data") or []
-                if message.get("msg") in ("process_completed", "close_stream", "unexpected_error"):
+                if (ours and message["msg"] == "process_completed") or message.get("msg") == "close_stream":
                     break
         return shown
 
