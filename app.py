@@ -12,7 +12,7 @@ command.prepare()
 @hydra.main(version_base="1.3", config_path=str(command.ROOT / "configs"), config_name="app")
 @command.friendly
 def main(config: DictConfig) -> None:
-    from tiny_audio_diffusion.app import serve
+    from tiny_audio_diffusion.app.serve import serve
 
     serve(config)
 

@@ -1,6 +1,5 @@
 """The command: models by name, a folder that is gone at the end, a page at an address of this machine."""
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from tiny_audio_diffusion import checkpoint
+from tiny_audio_diffusion.app import ask
 
 LARGEST_UPLOAD = "64mb"
 
@@ -25,13 +25,15 @@ def serve(config: DictConfig) -> None:
 
 def start(config: DictConfig, root: Path, *, wait: bool = False) -> tuple[object, str]:
     """Start the page with all its files under `root`; returns what closes it, and its address."""
-    if importlib.util.find_spec("gradio") is None:
-        raise ValueError("the page needs gradio, which is not installed: pip install -e '.[app]'")
     check(config)
     os.environ["GRADIO_TEMP_DIR"] = str(root / "uploads")  # read when gradio makes its parts
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio  # noqa: F401 # an extra: here so that its lack is told in one line
+    except ImportError as error:
+        raise ValueError(f"the page needs gradio, which does not load ({error}): pip install -e '.[app]'") from error
 
-    from tiny_audio_diffusion.app import ask, gate, page, theme
+    from tiny_audio_diffusion.app import gate, page, theme
     from tiny_audio_diffusion.app.host import Host
     from tiny_audio_diffusion.app.session import Sessions
     from tiny_audio_diffusion.app.studio import Studio
@@ -78,8 +80,9 @@ def check(config: DictConfig) -> None:
     for name in ("queue", "batch_size"):
         if type(config[name]) is not int or config[name] < 1:
             raise ValueError(f"{name} must be a whole number, at least 1, not {config[name]}")
-    if config.steps is not None and (type(config.steps) is not int or config.steps < 1):
-        raise ValueError(f"steps must be a whole number, at least 1, not {config.steps}")
+    most = int(ask.LIMITS["steps"].most)
+    if config.steps is not None and (type(config.steps) is not int or not 1 <= config.steps <= most):
+        raise ValueError(f"steps must be a whole number from 1 to {most}, not {config.steps}")
     for name in ("share", "browser", "hub", "allow_pickle"):
         if type(config[name]) is not bool:
             raise ValueError(f"{name} must be true or false, not {config[name]}")
