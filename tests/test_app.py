@@ -208,7 +208,7 @@ def test_a_slip_is_a_message(given: dict[str, Any], message: str, visitor: Visit
 def test_a_gap_may_lie_anywhere_in_a_long_sound(visitor: Visitor) -> None:
     sound = visitor.upload(wav(np.tile(hit(), 4)))  # 0.32 seconds, the model makes 0.023
     line, gap, *handles = visitor.ask("input", "change", task="inpaint", input=sound)
-    assert "0.32 seconds" in line
+    assert "The input lasts 0.32 seconds" in line
     assert 'data-seconds="0.3200"' in gap
     assert [handle["maximum"] for handle in handles] == [0.32, 0.32]
     shown = visitor.ask("make", task="inpaint", input=sound, begin=0.3, end=0.31, repeats=1, count=1, steps=2)

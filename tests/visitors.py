@@ -80,7 +80,8 @@ class Visitor:
     def event(self, name: str, kind: str) -> dict[str, Any]:
         """What the page calls when something happens to a part of it."""
         part = next(identity for identity, each in self.names.items() if each == name)
-        return next(each for each in self.events if [part, kind] in [list(target) for target in each["targets"]])
+        events = [each for each in self.events if [part, kind] in [list(target) for target in each["targets"]]]
+        return next(each for each in events if each["backend_fn"])
 
     def values(self, event: dict[str, Any], **given: Any) -> list[Any]:
         """What the fields hold, but for what is given: a name such as `count` is a field's on the page."""

@@ -77,7 +77,7 @@ class Host:
             return cards.line(tell(error), kind="wrong"), cards.gap(None, 0), *edges
         seconds = sound.shape[-1] / rate
         handles = tuple(gr.update(maximum=round(seconds, 3), value=round(seconds * part, 3)) for part in (0.35, 0.65))
-        said = f"A sound of {seconds:.2f} seconds." + "".join(
+        said = f"The input lasts {seconds:.2f} seconds." + "".join(
             f" Converted: {note.rpartition(': ')[2]}." for note in notes
         )
         return cards.line(said), cards.gap(sound, seconds), *handles

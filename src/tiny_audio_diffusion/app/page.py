@@ -1,5 +1,6 @@
 """The page: what stands where, and what each click calls."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,9 +149,12 @@ def _connect(page: gr.Blocks, parts: Parts, host: Host) -> None:
     fields, shown = parts.fields, [parts.line, parts.board]
     host.fields = fields
     everything = set(fields.values())
-    long: dict[str, Any] = {**MODEL_CALLS, "show_progress": "minimal", "show_progress_on": [parts.line]}
-    parts.button.click(host.make, everything, shown, **long, api_visibility=PRIVATE)
-    parts.board.more(host.more, everything, shown, **long, api_visibility=PRIVATE)
+    long: dict[str, Any] = {**MODEL_CALLS, "show_progress": "hidden", "api_visibility": PRIVATE}
+    waiting = json.dumps(cards.line("Waiting for its turn …", kind="busy"))  # until the queue has come so far
+    for event in (parts.button.click, parts.board.more):
+        event(None, None, parts.line, js=f"() => {waiting}", api_visibility=PRIVATE)
+    parts.button.click(host.make, everything, shown, **long)
+    parts.board.more(host.more, everything, shown, **long)
     parts.stop.click(host.stop, None, parts.line, queue=False, show_progress="hidden", api_visibility=PRIVATE)
     parts.board.use(host.use, fields["task"], [fields["input"], parts.line], **SMALL_CALLS, api_visibility=PRIVATE)
     parts.board.back(host.back, None, parts.board, **SMALL_CALLS, api_visibility=PRIVATE)
