@@ -430,7 +430,7 @@ def test_a_gap_is_drawn_in_a_browser(page: Page, tmp_path: Path) -> None:
 def test_stop_in_a_browser(page: Page) -> None:
     page.get_by_role("tab", name="Generate").click()
     page.fill("#steps input[type=number]", "150")
-    page.fill("#seconds input[type=number]", "1")
+    page.fill("#seconds input[type=number]", "0.2")
     page.keyboard.press("Tab")
     page.click("#make")
     expect(page.locator("#line")).to_contain_text("Step", timeout=20_000)
