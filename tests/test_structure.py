@@ -183,6 +183,11 @@ def test_only_hub_knows_the_hub() -> None:
     assert {part(module) for module, path in SOURCES.items() if "huggingface_hub" in libraries(path)} <= {"hub"}
 
 
+def test_only_the_page_knows_gradio() -> None:
+    assert {part(module) for module, path in SOURCES.items() if libraries(path) & {"gradio", "starlette"}} == {"app"}
+    assert not [name for name in {part(module) for module in SOURCES} - {"app"} if "app" in parts_imported(name)]
+
+
 # Things stay short.
 
 
@@ -192,7 +197,7 @@ def test_files_and_functions_stay_short(path: Path) -> None:
     assert {name: lines for name, lines in functions(path) if lines >= 60} == {}
 
 
-@pytest.mark.parametrize("script", ["train.py", "generate.py"])
+@pytest.mark.parametrize("script", ["train.py", "generate.py", "app.py"])
 def test_entry_points_hold_no_logic(script: str) -> None:
     assert {name: lines for name, lines in functions(ROOT / script) if lines > 40} == {}
 
