@@ -133,7 +133,7 @@ class Pipeline(nn.Module):
     ) -> Tensor:
         """The sound with all that is not kept made anew; where `keep` [L] is true it stays as it is, bit for bit.
 
-        Each interval of the ladder is walked `repeats` times: more fit old and new together, if the model is a good one.
+        Each interval of the ladder is walked `repeats` times: more fit old and new together, if the model is good.
         """
         walk = self._walk(steps, watch)
         walk.check(sound)
