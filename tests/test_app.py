@@ -295,12 +295,12 @@ def test_no_path_leads_out_of_the_folder(server: Server, visitor: Visitor) -> No
 
 def test_uploads_stay_in_their_folder(server: Server, visitor: Visitor, folder: Path) -> None:
     before = {path for path in folder.rglob("*") if server.folder not in path.parents}
-    for name in ("../../evil.wav", "/tmp/evil.wav", "..%2f..%2fevil.wav", "..\\..\\evil.wav", "a\x00b.wav", "." * 300):
+    for name in ("../../evil.wav", "/opt/evil.wav", "..%2f..%2fevil.wav", "..\\..\\evil.wav", "a\x00b.wav", "." * 300):
         answer = visitor.client.post("/gradio_api/upload", files={"files": (name, b"evil")})
         for path in answer.json() if answer.status_code == 200 else []:
             assert server.folder in Path(path).resolve().parents, name
     assert {path for path in folder.rglob("*") if server.folder not in path.parents} == before
-    assert not Path("/tmp/evil.wav").exists()
+    assert not Path("/opt/evil.wav").exists()
 
 
 def test_answers_say_what_a_browser_may_do(server: Server) -> None:
@@ -425,14 +425,3 @@ def test_a_gap_is_drawn_in_a_browser(page: Page, tmp_path: Path) -> None:
     kept = np.r_[0:begin, end : len(made)]
     assert made[kept] == pytest.approx(hit()[kept], abs=2**-22)
     assert np.abs(made - hit())[begin:end].max() > 0.01
-
-
-def test_stop_in_a_browser(page: Page) -> None:
-    page.get_by_role("tab", name="Generate").click()
-    page.fill("#steps input[type=number]", "150")
-    page.fill("#seconds input[type=number]", "0.2")
-    page.keyboard.press("Tab")
-    page.click("#make")
-    expect(page.locator("#line")).to_contain_text("Step", timeout=20_000)
-    page.click("#stop")
-    expect(page.locator("#line")).to_contain_text("Stopped.", timeout=20_000)

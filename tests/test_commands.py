@@ -195,11 +195,6 @@ def test_generate_without_a_model_says_how_to_get_one(tmp_path: Path, monkeypatc
         run_here(generate, monkeypatch, f"logs_dir={tmp_path}")
 
 
-def test_generate_names_the_ladders_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match=r"^error: write schedule@ladder=karras instead of ladder=karras"):
-        run_here(generate, monkeypatch, "ladder=karras")
-
-
 def test_two_processes_share_the_work(sounds: Path, tmp_path: Path) -> None:
     run = tmp_path / 'run "1" (of 2)'
     done = run_process(
