@@ -5,7 +5,7 @@ that were not trained on, because the hits of one drum are alike as well.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,7 +26,8 @@ SMALLEST_MARGIN = 3.0  # dB, however many real sounds there are
 LOWEST, HIGHEST = 0.9, 0.99  # of a threshold: −7 dB unexplained is no copy, −17 dB is one
 
 
-class Nearest(NamedTuple):
+@dataclass(frozen=True)
+class Nearest:
     """For each sound [N]: its similarity to the nearest training sound, which that is, how much later it begins."""
 
     similarity: Tensor
