@@ -24,28 +24,28 @@ def bootstrap_interval(
     for kernel in kernels[:2]:
         drawn = torch.randint(len(kernel), (repeats, len(kernel)), generator=generator).to(kernel.device)
         weights.append(kernel.new_zeros(drawn.shape).scatter_add_(1, drawn, kernel.new_ones(drawn.shape)))
-    distances = _discrepancy(kernels, *weights).cpu()
+    drawn_anew = _discrepancy(kernels, *weights).cpu()
     tail = (1 - confidence) / 2
     # Of a handful of sounds a draw may hold one alone, which has no pair and so no distance.
-    low, high = distances.nanquantile(torch.tensor([tail, 1 - tail], dtype=torch.double))
+    low, high = drawn_anew.nanquantile(torch.tensor([tail, 1 - tail], dtype=torch.double))
     return low.item(), high.item()
 
 
 def nearest_distance(features: Tensor, reference: Tensor) -> Tensor:
     """Root mean square difference (in dB for log-mel features) of each sound to its nearest reference sound, as [N]."""
-    return _distances(features, reference).amin(dim=1) / features.shape[1] ** 0.5
+    return distances(features, reference).amin(dim=1) / features.shape[1] ** 0.5
 
 
 def _kernels(reference: Tensor, generated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if min(len(reference), len(generated)) < 2:
         raise ValueError(f"at least 2 sounds a side are needed, not {len(reference)} and {len(generated)}")
-    within = _distances(reference, reference)
+    within = distances(reference, reference)
     rows, columns = torch.triu_indices(len(reference), len(reference), offset=1)
     scale = 2 * within[rows, columns].median().clamp(min=1e-12) ** 2  # copies of one sound have no spread
     return (
         torch.exp(-within.square() / scale),
-        torch.exp(-_distances(generated, generated).square() / scale),
-        torch.exp(-_distances(reference, generated).square() / scale),
+        torch.exp(-distances(generated, generated).square() / scale),
+        torch.exp(-distances(reference, generated).square() / scale),
     )
 
 
@@ -65,6 +65,7 @@ def _discrepancy(kernels: tuple[Tensor, Tensor, Tensor], reference: Tensor, gene
     return 100 * (pairs(within_reference, reference) + pairs(within_generated, generated) - 2 * mean_across)
 
 
-def _distances(features: Tensor, others: Tensor) -> Tensor:
+def distances(features: Tensor, others: Tensor) -> Tensor:
+    """Euclidean distances of each to each, [N, D] and [M, D] to [N, M], in double precision."""
     # Differences, not the product formula, whose rounding hides small distances.
     return torch.cdist(features.double(), others.double(), compute_mode="donot_use_mm_for_euclid_dist")
