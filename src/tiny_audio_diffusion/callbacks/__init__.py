@@ -2,8 +2,18 @@
 
 from tiny_audio_diffusion.callbacks.checkpoint import Checkpoint
 from tiny_audio_diffusion.callbacks.ema import ExponentialAverage, PowerAverage
+from tiny_audio_diffusion.callbacks.evaluate import Distance
 from tiny_audio_diffusion.callbacks.guard import FiniteGuard
 from tiny_audio_diffusion.callbacks.progress import Progress, Summary
 from tiny_audio_diffusion.callbacks.samples import Samples
 
-__all__ = ["Checkpoint", "ExponentialAverage", "FiniteGuard", "PowerAverage", "Progress", "Samples", "Summary"]
+__all__ = [
+    "Checkpoint",
+    "Distance",
+    "ExponentialAverage",
+    "FiniteGuard",
+    "PowerAverage",
+    "Progress",
+    "Samples",
+    "Summary",
+]
