@@ -77,8 +77,9 @@ def numbers(result: Result) -> str:
         f"{len(copies.flags)}</td><td>{real} of {len(copies.baseline)}</td><td></td></tr>"
     )
     return (
-        f'<section><h2>The numbers</h2>{KEYS}<div class="scroll"><table><thead><tr><th scope="col">Measure</th>'
-        f'<th scope="col">Generated</th><th scope="col">Real</th><th scope="col">Side by side</th></tr></thead>'
+        f'<section class="numbers"><h2>The numbers</h2>{KEYS}<div class="scroll"><table><thead><tr>'
+        '<th scope="col">Measure</th><th scope="col">Generated</th><th scope="col">Real</th>'
+        '<th scope="col">Side by side</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
     )
 
@@ -152,7 +153,7 @@ def sounds(result: Result, players: Players, *, shown: int) -> str:
 
 def _card(result: Result, players: Players, place: int) -> str:
     figures = {each.name: number(each.generated[place].item(), glossary.SIGNALS[each.name]) for each in result.signals}
-    facts = f"distance {result.nearest[place].item():.2f} · peak {figures['peak']} · tail {figures['tail']}"
+    facts = [f"distance {result.nearest[place].item():.2f}", f"peak {figures['peak']} · tail {figures['tail']}"]
     badge = "copy" if result.copies.flags[place] else ""
     return players.card("generated", result.generated, place, facts=facts, badge=badge)
 
@@ -164,13 +165,15 @@ def copies(result: Result, players: Players, *, shown: int) -> str:
         return ""
     pairs = []
     for place in found.closest(shown):
-        original, shift = int(near.index[place]), 1000 * near.shift_seconds[place].item()
+        original, shift = int(near.index[place]), 1000 * abs(near.shift_seconds[place].item())
         alike = f"similarity {near.similarity[place].item():.3f}"
         badge = "copy" if found.flags[place] else ""
         pairs.append(
             '<div class="pair">'
-            + players.card("generated", result.generated, place, facts=f"generated · {alike}", badge=badge)
-            + players.card("training", result.training, original, facts=f"training · {shift:+.1f} ms".replace("-", "−"))
+            + players.card("generated", result.generated, place, facts=["generated", alike], badge=badge)
+            + players.card(
+                "training", result.training, original, facts=["training", f"begins {shift:+.1f} ms".replace("-", "−")]
+            )
             + "</div>"
         )
     return (

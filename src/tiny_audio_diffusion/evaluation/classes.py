@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tiny_audio_diffusion.evaluation.measures import Value, kernel_value
 from tiny_audio_diffusion.evaluation.space import Features
 
-FEWEST = 2  # sounds of a class on each side that has a distance
+FEWEST = 5  # sounds of a class on each side that has a distance
 
 
 @dataclass(frozen=True)

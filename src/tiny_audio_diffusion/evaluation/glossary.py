@@ -19,7 +19,7 @@ MEASURES = {
     "kernel_distance": Entry(
         "Kernel distance", "lower", 50,
         "How far the generated sounds as a whole lie from the real ones; 0 is none, and a little below 0 is chance. "
-        "In brackets the range in which it lies in 95 of 100 such draws. It does not see copies.",
+        "The range is where it lies in 95 of 100 such draws. It does not see copies.",
         form=".1f",
     ),
     "frechet_distance": Entry(
@@ -86,4 +86,4 @@ def number(value: float | None, entry: Entry) -> str:
         return "–"
     text = format(value, entry.form).replace("-", "−")
     text = text.removeprefix("−") if not any(digit in text for digit in "123456789") else text  # no −0.0
-    return f"{text} {entry.unit}".strip()
+    return f"{text}\N{NO-BREAK SPACE}{entry.unit}" if entry.unit else text

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 
 import soundfile
@@ -22,13 +23,14 @@ class Players:
     def __init__(self) -> None:
         self.sounds: dict[str, str] = {}
 
-    def card(self, kind: str, sounds: Sounds, place: int, *, facts: str, badge: str = "") -> str:
+    def card(self, kind: str, sounds: Sounds, place: int, *, facts: Sequence[str], badge: str = "") -> str:
         """A picture that plays, the name of the file, and what there is to say of it."""
         key, name, sound = f"{kind}-{place}", sounds.names[place], sounds.audio[place]
         if key not in self.sounds:
             self.sounds[key] = address(sound, sounds.sampling_rate)
         path, seconds = picture.outline(sound), sound.shape[-1] / sounds.sampling_rate
         room = f'viewBox="0 0 {picture.COLUMNS} 100" preserveAspectRatio="none"'
+        lines = "".join(f"<span>{escape(fact)}</span>" for fact in facts)
         mark = f'<span class="badge">{escape(badge)}</span>' if badge else ""
         return (
             f'<figure class="card"><button type="button" data-sound="{key}" data-seconds="{seconds:.4f}"'
@@ -36,7 +38,7 @@ class Players:
             f'<img alt="" src="{picture.spectrogram(sound, sounds.sampling_rate)}">'
             f'<svg {room} aria-hidden="true"><path d="{path}"/></svg>'
             f'<i class="head"></i><span class="play" aria-hidden="true"></span>{mark}</button>'
-            f'<figcaption><b title="{escape(name)}">{_folded(name)}</b><span>{facts}</span></figcaption></figure>'
+            f'<figcaption><b title="{escape(name)}">{_folded(name)}</b>{lines}</figcaption></figure>'
         )
 
     def audio(self) -> str:
