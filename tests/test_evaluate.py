@@ -20,6 +20,7 @@ from playwright.sync_api import expect
 
 import evaluate as script
 from tiny_audio_diffusion import command, metrics
+from tiny_audio_diffusion.embedder import classifier
 from tiny_audio_diffusion.evaluation import charts, evaluate, glossary, request, tasks
 from tiny_audio_diffusion.evaluation.copies import Copies
 from tiny_audio_diffusion.evaluation.measures import Measure, Value
@@ -141,6 +142,24 @@ def test_classes_are_judged_one_by_one(judged: Judge, tmp_path: Path) -> None:
     low, high = (report["classes"][name]["generated"]["value"] for name in ("low", "high"))
     assert high > low + 20
     assert report["classes"]["low"]["sounds"]["generated"] == 8
+
+
+def test_a_classifier_says_which_class_where_folders_do_not(
+    judged: Judge, real: Path, fresh: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network = classifier.ClassifierNetwork(3)
+    with torch.no_grad():
+        network.classes.weight.zero_()
+        network.classes.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))  # it hears a tom in everything
+    names = ["kick", "tom", classifier.NONE]
+    path = tmp_path / "my ears.safetensors"
+    classifier.write(path, network, classes=names, sampling_rate=RATE, accuracy={})
+    report = judged("embedder=classifier", f"embedder.path='{path}'", reference=real, generated=fresh)
+    assert report["classes_by"] == "classifier"
+    assert report["classes"].keys() == {"tom"}
+    assert report["classes"]["tom"]["sounds"] == {"generated": 24, "real": 24}
+    assert {row["class"] for row in report["sounds"]} == {"tom"}
 
 
 # The split.
