@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -363,7 +364,7 @@ def test_ctrl_c_leaves_no_half_report(real: Path, fresh: Path, tmp_path: Path, m
     with pytest.raises(SystemExit) as stopped:
         run_here(monkeypatch, f"reference={real}", f"generated={fresh}", f"out={tmp_path / 'report'}")
     assert stopped.value.code == 130
-    assert not list((tmp_path / "report").iterdir())
+    assert not (tmp_path / "report").exists()
 
 
 def test_generation_is_asked_for_as_generate_py_would_be(tmp_path: Path) -> None:
@@ -376,6 +377,31 @@ def test_generation_is_asked_for_as_generate_py_would_be(tmp_path: Path) -> None
 
 
 # The page.
+
+
+class Nesting(HTMLParser):
+    """Follows which elements are open."""
+
+    ALONE = ("meta", "link", "img", "wbr", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.ALONE:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, self.getpos()
+
+
+def test_what_is_opened_is_closed(judged: Judge, real: Path, fresh: Path, tmp_path: Path) -> None:
+    judged(reference=real, generated=fresh)
+    nesting = Nesting()
+    nesting.feed((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    nesting.close()
+    assert nesting.open == []
 
 
 def test_a_played_sound_is_the_sound_without_its_silence() -> None:
