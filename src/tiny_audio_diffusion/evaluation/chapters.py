@@ -18,6 +18,12 @@ BETTER = {"lower": "lower is better", "higher": "higher is better", "": "near th
 SHARES = ("precision", "recall", "density", "coverage")
 KEYS = '<p class="keys"><span class="key made">generated</span><span class="key real">real, measured alike</span></p>'
 
+CLASSES = {
+    "folders": "The folders say which class a sound is of. Small classes have wide ranges: read these, not the number.",
+    "classifier": "A classifier says which class each sound is of, on both sides. Small classes have wide ranges: "
+    "read these, not the number.",
+}
+
 
 def title(about: dict[str, Any]) -> str:
     """What is judged, in a few words."""
@@ -120,7 +126,7 @@ def classes(result: Result) -> str:
     )
     heads = ("Class", "Generated sounds", "Real sounds", "Kernel distance", "Real", "Side by side")
     return (
-        '<section><h2>Class by class</h2><div class="scroll"><table><thead><tr>'
+        f'<section><h2>Class by class</h2><p>{CLASSES[result.labels.source]}</p><div class="scroll"><table><thead><tr>'
         + "".join(f'<th scope="col">{head}</th>' for head in heads)
         + f"</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
