@@ -1,4 +1,4 @@
-"""What happens around training: averages, sounds, checkpoints, guards, progress. One file each."""
+"""What happens around training: averages, sounds, checkpoints, guards, progress, a yardstick. One file each."""
 
 from tiny_audio_diffusion.callbacks.checkpoint import Checkpoint
 from tiny_audio_diffusion.callbacks.ema import ExponentialAverage, PowerAverage
@@ -6,6 +6,7 @@ from tiny_audio_diffusion.callbacks.evaluate import Distance
 from tiny_audio_diffusion.callbacks.guard import FiniteGuard
 from tiny_audio_diffusion.callbacks.progress import Progress, Summary
 from tiny_audio_diffusion.callbacks.samples import Samples
+from tiny_audio_diffusion.callbacks.yardstick import Yardstick
 
 __all__ = [
     "Checkpoint",
@@ -16,4 +17,5 @@ __all__ = [
     "Progress",
     "Samples",
     "Summary",
+    "Yardstick",
 ]
