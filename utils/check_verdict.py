@@ -3,7 +3,8 @@
     python utils/check_verdict.py [--repeats 40]
 
 Generated sounds are drawn from the source of the real ones, from it without one of its five classes, and from it with
-hiss of −50 and −40 dB of each sound's peak; each draw is judged. Only the first may be called good.
+hiss of −50 and −40 dB of each sound's peak; each draw is judged. The first must be called good. So must the weaker
+hiss, which in each band lies below the floor of what is heard; the stronger one and the missing class must not.
 """
 
 import argparse

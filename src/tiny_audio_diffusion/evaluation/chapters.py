@@ -69,7 +69,7 @@ def _off(result: Result) -> list[str]:
     for signal in (each for each in result.signals if each.is_off):
         entry = glossary.SIGNALS[signal.name]
         made, real = (number(typical(values, signal.name), entry) for values in (signal.generated, signal.real))
-        off.append(f"{entry.title.lower()} ({made}, real {real})")
+        off.append(f"{entry.title[0].lower()}{entry.title[1:]} ({made}, real {real})")
     return [f"Off: {', '.join(off)}"] if off else []
 
 
