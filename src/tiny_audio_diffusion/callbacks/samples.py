@@ -6,6 +6,7 @@ from typing import cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
 
 from tiny_audio_diffusion import audio, plot
 from tiny_audio_diffusion.diffusion import dynamic_threshold
@@ -48,11 +49,12 @@ class Samples(pl.Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or self.count == 0:
             return
         try:
-            self._sample(trainer, cast(Module, pl_module))
+            self._write(trainer, self.make(trainer, cast(Module, pl_module)))
         except Exception as error:  # noqa: BLE001 - a picture, a disk or a logger must not cost the training
             rank_zero_warn(f"no samples at step {trainer.global_step}: {type(error).__name__}: {error}")
 
-    def _sample(self, trainer: pl.Trainer, module: Module) -> None:
+    def make(self, trainer: pl.Trainer, module: Module) -> Tensor:
+        """The sounds [count, C, L] of the weights that the module has now."""
         pipeline = Pipeline(
             diffusion=module.diffusion,
             representation=module.representation,
@@ -65,7 +67,9 @@ class Samples(pl.Callback):
             threshold=self.threshold,
         )
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
-            sounds = pipeline.generate(self.count, seed=self.seed, batch_size=self.batch_size)
+            return pipeline.generate(self.count, seed=self.seed, batch_size=self.batch_size)
+
+    def _write(self, trainer: pl.Trainer, sounds: Tensor) -> None:
         folder = self.folder / f"step_{trainer.global_step:06d}"
         audio.write_all(folder, sounds, self.sampling_rate)
         plot.contact_sheet(sounds, self.sampling_rate, folder / "sheet.png")
