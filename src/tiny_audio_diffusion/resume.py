@@ -11,7 +11,17 @@ from torch.optim.lr_scheduler import LambdaLR
 # What a run cannot change when it goes on: the weights, or the optimizer's, mean something else under another value.
 FIXED = ("network", "objective", "representation", "channels", "sampling_rate", "freeze", "loaded_lr_factor")
 # What is another for every run, and what follows from other keys.
-OWN = ("ckpt", "init", "run_folder", "logs_dir", "data_dir", "experiment", "module.diffusion", "module.representation")
+OWN = (
+    "ckpt",
+    "init",
+    "run_folder",
+    "logs_dir",
+    "data_dir",
+    "experiment",
+    "module.diffusion",
+    "module.representation",
+    "callbacks.yardstick",
+)
 
 
 def check(path: Path, content: dict[str, Any], saved: DictConfig, config: DictConfig) -> list[str]:

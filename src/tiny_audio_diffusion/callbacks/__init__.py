@@ -1,9 +1,19 @@
-"""What happens around training: averages, sounds, checkpoints, guards, progress. One file each."""
+"""What happens around training: averages, sounds, checkpoints, guards, progress, a yardstick. One file each."""
 
 from tiny_audio_diffusion.callbacks.checkpoint import Checkpoint
 from tiny_audio_diffusion.callbacks.ema import ExponentialAverage, PowerAverage
 from tiny_audio_diffusion.callbacks.guard import FiniteGuard
 from tiny_audio_diffusion.callbacks.progress import Progress, Summary
 from tiny_audio_diffusion.callbacks.samples import Samples
+from tiny_audio_diffusion.callbacks.yardstick import Yardstick
 
-__all__ = ["Checkpoint", "ExponentialAverage", "FiniteGuard", "PowerAverage", "Progress", "Samples", "Summary"]
+__all__ = [
+    "Checkpoint",
+    "ExponentialAverage",
+    "FiniteGuard",
+    "PowerAverage",
+    "Progress",
+    "Samples",
+    "Summary",
+    "Yardstick",
+]
