@@ -73,9 +73,9 @@ class Observer(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.ledger.tag((*pl_module.parameters(), *pl_module.buffers()), "parameters")
-        if self.on_cuda:  # there the foreach kernels are the default; the groups are told since no tensor is there
+        if self.on_cuda:  # optimizers take their foreach kernels there, but for tensors of known types alone
             for group in (group for optimizer in trainer.optimizers for group in optimizer.param_groups):
-                if group.get("foreach", True) is None and not group.get("fused"):
+                if group.get("foreach", False) is None and not group.get("fused"):
                     group["foreach"] = True
         self._tag_averages(trainer)
 

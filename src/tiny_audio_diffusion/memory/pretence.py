@@ -21,12 +21,19 @@ FULL_PRECISION = {
     *("softplus", "cumsum", "cumprod", "prod", "sum", "l1_loss", "smooth_l1_loss", "huber_loss", "mse_loss"),
 }
 
+# What code asks a tensor about its place, and what it hears on CUDA.
+DEVICE_OF: dict[Any, Any] = {
+    Tensor.device.__get__: torch.device("cuda", 0),
+    Tensor.is_cuda.__get__: True,  # type: ignore[attr-defined]
+    Tensor.is_cpu.__get__: False,  # type: ignore[attr-defined]
+}
+
 
 @contextlib.contextmanager
 def pretend(device: str) -> Iterator[None]:
     """Inside, no tensor takes memory, and kernels are those of `device`, cpu or cuda, which need not be there.
 
-    All tensors say that they are on the CPU: torch cannot go back through a graph on a GPU that does not exist.
+    To torch all tensors are on the CPU: it cannot go back through a graph on a GPU that does not exist.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_replaced(FakeTensor, "__deepcopy__", _deepcopy))
@@ -45,12 +52,18 @@ def answer(tensor: Tensor, asked: int) -> bool | float | int:
 
 
 class OnCuda(TorchFunctionMode):
-    """Attention through CUDA's fused kernels, and autocast's lists for CUDA."""
+    """Tensors that call themselves CUDA's to whoever asks, with its fused attention and its lists of autocast."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if function in DEVICE_OF:
+            return DEVICE_OF[function]
+        if function is Tensor.cuda:
+            return args[0]
+        args = tuple(_on_cpu(value) for value in args)
+        kwargs = {name: _on_cpu(value) for name, value in kwargs.items()}
         if function is functional.scaled_dot_product_attention:
             return _attention(function, *args, **kwargs)
         if torch.is_autocast_enabled("cpu") and getattr(function, "__name__", "") in FULL_PRECISION:
@@ -72,6 +85,14 @@ def _attention(function: Callable[..., Tensor], query: Tensor, key: Tensor, valu
         remembers = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
         return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, remembers)[0]
     return torch.ops.aten._scaled_dot_product_attention_math(query, key, value)[0]
+
+
+def _on_cpu(value: Any) -> Any:
+    """A device to make tensors on, or move them to, as torch may know it here."""
+    is_cuda = (isinstance(value, torch.device) and value.type == "cuda") or (
+        isinstance(value, str) and value.partition(":")[0] == "cuda"
+    )
+    return torch.device("cpu") if is_cuda else value
 
 
 def _full(value: Any) -> Any:

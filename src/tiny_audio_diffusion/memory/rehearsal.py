@@ -1,4 +1,4 @@
-"""A training in small: the real module, Trainer and callbacks for two optimizer steps on made-up sounds, without files."""
+"""A training in small: the real module, Trainer and callbacks for two optimizer steps on made-up sounds, no files."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tiny_audio_diffusion import finetune, training
-from tiny_audio_diffusion.callbacks import Checkpoint, Progress, Samples, Summary
+from tiny_audio_diffusion.callbacks import Checkpoint, Progress, Samples, Summary, Yardstick
 from tiny_audio_diffusion.module import Batch, Module
 
 STEPS = 2  # the first one makes the optimizer's moments, the second finds them there
@@ -86,9 +86,9 @@ def rehearse(config: DictConfig, *, accelerator: str, precision: str, watching: 
 
 
 def _callbacks(config: DictConfig) -> list[pl.Callback]:
-    """Those of the run that write nothing."""
+    """Those of the run that neither write nor say anything."""
     built = [instantiate(node) for node in config.callbacks.values() if node]
-    kept = [each for each in built if not isinstance(each, Progress | Summary | Checkpoint)]
+    kept = [each for each in built if not isinstance(each, Progress | Summary | Yardstick | Checkpoint)]
     return [Unwritten(each) if isinstance(each, Samples) else each for each in kept]
 
 
