@@ -51,7 +51,9 @@ def estimate(config: DictConfig, *, device: str) -> Estimate:
     ledger = Ledger(rounding=SMALLEST_BLOCK[device])
     with pretend(device), ledger:
         half = "bf16-mixed" if precision == "16-mixed" else precision  # as large, and without a loss scale to ask for
-        rehearse(config, accelerator="cpu", precision=half, watching=[Observer(ledger, on_cuda=device == "cuda")])
+        rehearse(
+            config, accelerator="cpu", precision=half, watching=[Observer(ledger, on_cuda=device == "cuda")], steps=1
+        )
     return _read(ledger, device, precision)
 
 
@@ -78,6 +80,7 @@ class Observer(pl.Callback):
                 if group.get("foreach", False) is None and not group.get("fused"):
                     group["foreach"] = True
         self._tag_averages(trainer)
+        self._step(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
         self.ledger.begin(FORWARD)
@@ -93,15 +96,13 @@ class Observer(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if trainer.global_step:  # the first step has told what all parameters take: the second would only take time
-            self.shortened = [(group, group["params"]) for group in optimizer.param_groups]
-            for group in optimizer.param_groups:
-                group["params"] = group["params"][:1]
+        self.shortened = [(group, group["params"]) for group in optimizer.param_groups]
+        for group in optimizer.param_groups:  # one step has told what all parameters take: another only takes time
+            group["params"] = group["params"][:1]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.ledger.tag((each for optimizer in trainer.optimizers for each in _tensors(optimizer.state)), "optimizer")
         self._tag_averages(trainer)
         self.ledger.begin(AVERAGING)
         for group, parameters in self.shortened:
@@ -113,6 +114,17 @@ class Observer(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.ledger.begin(SAMPLING)
+
+    def _step(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """A step of the optimizer to begin with: all batches find its moments there, and the gradients of a step."""
+        self.ledger.begin(STEP)
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        for parameter in trained:
+            parameter.grad = torch.empty_like(parameter)
+        self.ledger.tag((parameter.grad for parameter in trained if parameter.grad is not None), "gradients")
+        for optimizer in trainer.optimizers:
+            optimizer.step()
+            self.ledger.tag(_tensors(optimizer.state), "optimizer")
 
     def _tag_averages(self, trainer: pl.Trainer) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

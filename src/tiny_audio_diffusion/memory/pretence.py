@@ -5,6 +5,7 @@ what they lack for that, and the choices that a GPU makes where they differ from
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,13 +22,6 @@ FULL_PRECISION = {
     *("softplus", "cumsum", "cumprod", "prod", "sum", "l1_loss", "smooth_l1_loss", "huber_loss", "mse_loss"),
 }
 
-# What code asks a tensor about its place, and what it hears on CUDA.
-DEVICE_OF: dict[Any, Any] = {
-    Tensor.device.__get__: torch.device("cuda", 0),
-    Tensor.is_cuda.__get__: True,  # type: ignore[attr-defined]
-    Tensor.is_cpu.__get__: False,  # type: ignore[attr-defined]
-}
-
 
 @contextlib.contextmanager
 def pretend(device: str) -> Iterator[None]:
@@ -40,6 +34,7 @@ def pretend(device: str) -> Iterator[None]:
         stack.enter_context(_replaced(nn.Module, "_apply", _apply))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         if device == "cuda":
+            stack.enter_context(_replaced(FakeTensor, "device", property(_device)))
             stack.enter_context(OnCuda())
         yield
 
@@ -52,16 +47,14 @@ def answer(tensor: Tensor, asked: int) -> bool | float | int:
 
 
 class OnCuda(TorchFunctionMode):
-    """Tensors that call themselves CUDA's to whoever asks, with its fused attention and its lists of autocast."""
+    """What is asked of CUDA, done on the CPU, but with CUDA's fused attention and its lists of autocast."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if function in DEVICE_OF:
-            return DEVICE_OF[function]
-        if function is Tensor.cuda:
-            return args[0]
+        if function is torch.device:  # which stands for itself
+            return function(*args, **kwargs)
         args = tuple(_on_cpu(value) for value in args)
         kwargs = {name: _on_cpu(value) for name, value in kwargs.items()}
         if function is functional.scaled_dot_product_attention:
@@ -85,6 +78,12 @@ def _attention(function: Callable[..., Tensor], query: Tensor, key: Tensor, valu
         remembers = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
         return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, remembers)[0]
     return torch.ops.aten._scaled_dot_product_attention_math(query, key, value)[0]
+
+
+def _device(tensor: FakeTensor) -> torch.device:
+    """What a tensor says about its place: the truth to torch, CUDA to all others, who may choose by it."""
+    asking = sys._getframe(1).f_globals.get("__name__", "")
+    return tensor.fake_device if asking.partition(".")[0] == "torch" else torch.device("cuda", 0)
 
 
 def _on_cpu(value: Any) -> Any:

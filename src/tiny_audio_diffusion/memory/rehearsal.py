@@ -12,10 +12,8 @@ from tiny_audio_diffusion import finetune, training
 from tiny_audio_diffusion.callbacks import Checkpoint, Progress, Samples, Summary, Yardstick
 from tiny_audio_diffusion.module import Batch, Module
 
-STEPS = 2  # the first one makes the optimizer's moments, the second finds them there
-ACCUMULATED = 2  # batches of the second step: the second of them finds gradients there
-LEVELS = 2  # of validation: one is like another
-EVALUATIONS = 4  # of the network for a sound, likewise
+STEPS = 2  # of the optimizer: the first one makes the moments, the second finds them there
+ACCUMULATED = 2  # batches per step at most: the second one finds gradients there, and so would all others
 
 
 class Sounds(pl.LightningDataModule):
@@ -49,40 +47,31 @@ class Batches:
             yield {"audio": audio, "path": names, "label": [0] * len(names), "position": index, "failed": []}
 
 
-class Accumulating(pl.Callback):
-    """One batch for the first step, the others for the second."""
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        trainer.accumulate_grad_batches = 1 + ACCUMULATED  # Lightning steps at multiples of it
-
-
 class Unwritten(pl.Callback):
     """The sounds of a validation, made and forgotten."""
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
-        samples.steps, samples.count = min(samples.steps, EVALUATIONS), min(samples.count, samples.batch_size)
+        samples.steps = min(samples.steps, 1 + samples.sampler.evaluations_per_interval)  # two intervals
+        samples.count = min(samples.count, samples.batch_size)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.samples.count:
             self.samples.make(trainer, cast(Module, pl_module))
 
 
-def rehearse(config: DictConfig, *, accelerator: str, precision: str, watching: Sequence[pl.Callback] = ()) -> None:
+def rehearse(
+    config: DictConfig, *, accelerator: str, precision: str, watching: Sequence[pl.Callback] = (), steps: int = STEPS
+) -> None:
     """Train, validate and sample; callbacks that `watch` come before all others."""
     training.quieten_lightning()
     module = training.build_module(config)
     for name in finetune.frozen_names(module, config.freeze):
         module.get_parameter(name).requires_grad_(False)
-    module.validation_levels = module.validation_levels[:LEVELS]
-    accumulates = config.trainer.accumulate_grad_batches > 1
-    batches = 1 + ACCUMULATED if accumulates else STEPS
-    callbacks = [*watching, *_callbacks(config), *([Accumulating()] if accumulates else [])]
-    changes = _changes(config.trainer, accelerator=accelerator, precision=precision, batches=batches)
-    trainer = instantiate(config.trainer, callbacks=callbacks, **changes)
-    trainer.fit(module, datamodule=Sounds(config, batches=batches))
+    module.validation_levels = module.validation_levels[:1]  # one is like another
+    changes = _changes(config.trainer, accelerator=accelerator, precision=precision, steps=steps)
+    trainer = instantiate(config.trainer, callbacks=[*watching, *_callbacks(config)], **changes)
+    trainer.fit(module, datamodule=Sounds(config, batches=changes["val_check_interval"]))
 
 
 def _callbacks(config: DictConfig) -> list[pl.Callback]:
@@ -92,12 +81,13 @@ def _callbacks(config: DictConfig) -> list[pl.Callback]:
     return [Unwritten(each) if isinstance(each, Samples) else each for each in kept]
 
 
-def _changes(settings: DictConfig, *, accelerator: str, precision: str, batches: int) -> dict[str, Any]:
+def _changes(settings: DictConfig, *, accelerator: str, precision: str, steps: int) -> dict[str, Any]:
     """What is otherwise than in the run: no end but that of the rehearsal, one device, nothing on the disk."""
+    accumulated = min(settings.accumulate_grad_batches, ACCUMULATED)
     always = {
         "accelerator": accelerator, "precision": precision, "strategy": "auto", "gpus": None, "devices": 1,
-        "num_nodes": 1, "max_steps": STEPS, "max_time": None, "min_steps": None, "max_epochs": -1, "min_epochs": None,
-        "accumulate_grad_batches": 1, "val_check_interval": batches,
+        "num_nodes": 1, "max_steps": steps, "max_time": None, "min_steps": None, "max_epochs": -1, "min_epochs": None,
+        "accumulate_grad_batches": accumulated, "val_check_interval": steps * accumulated,
         "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "log_every_n_steps": 1,
         "limit_train_batches": None, "limit_val_batches": None, "fast_dev_run": False, "profiler": None,
         "enable_checkpointing": False, "enable_progress_bar": False, "logger": False,

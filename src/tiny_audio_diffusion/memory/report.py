@@ -37,11 +37,12 @@ def show(config: DictConfig) -> None:
         print("\n".join(picked(config, found, limit, measure)))
         return
     print("what saves memory, the cheapest first, each alone:")
-    turned = 0
-    for turned, (knob, other) in enumerate(savings(config, device, measure), start=1):
+    saving = 0
+    for knob, other in savings(config, device, measure):
         settings = " ".join(f"{key}={value}" for key, value in knob.settings.items())
+        saving += 1
         print(f"  {settings:<46}{mib(found.total - other.total):>12} less   {knob.cost}", flush=True)
-    print("pick=true prints the command line that fits" if turned else "  nothing is left to turn")
+    print("pick=true prints the command line that fits" if saving else "  nothing is left to turn")
 
 
 def place(config: DictConfig) -> str:

@@ -25,5 +25,5 @@ def mib(size: int) -> str:
 
 
 def gib(size: int) -> str:
-    """Bytes in GiB, with two decimals."""
-    return f"{size / GIB:.2f} GiB"
+    """Bytes in GiB, with two decimals, or in MiB where they are few."""
+    return f"{size / GIB:.2f} GiB" if size >= GIB // 5 else mib(size)
