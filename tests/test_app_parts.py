@@ -13,8 +13,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from tiny_audio_diffusion import command
-from tiny_audio_diffusion.app import ask, cards, gate, picture, serve, session, studio, work
+from tiny_audio_diffusion import command, picture
+from tiny_audio_diffusion.app import ask, cards, gate, serve, session, studio, work
 from tiny_audio_diffusion.watch import Watch
 
 COMMON: dict[str, Any] = {"batch_size": 4, "device": "cpu", "precision": "auto", "allow_pickle": False}

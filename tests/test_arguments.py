@@ -40,7 +40,10 @@ def parsed(argument: str) -> object:
 
 
 @pytest.mark.parametrize("path", ODD)
-@pytest.mark.parametrize("key", ["datamodule.dataset.path", "ckpt", "+ckpt", "++out", "logs_dir", "hydra.run.dir"])
+@pytest.mark.parametrize(
+    "key",
+    ["datamodule.dataset.path", "ckpt", "+ckpt", "++out", "logs_dir", "hydra.run.dir", "reference", "embedder.path"],
+)
 def test_a_path_arrives_as_it_was_written(key: str, path: str) -> None:
     (once,) = arguments.for_generation([f"{key}={path}"])
     assert once.startswith(f"{key}=")
@@ -108,6 +111,7 @@ def test_slips_are_named(given: list[str], message: str) -> None:
 @pytest.mark.parametrize("given", ["ladder=karras", "schedule=karras"])
 def test_generation_has_one_schedule(given: str) -> None:
     assert arguments.for_generation([given]) == ["schedule@ladder=karras"]
+    assert arguments.for_evaluation([given]) == ["schedule@ladder=karras"]
 
 
 def test_a_manifest_decides() -> None:

@@ -132,6 +132,15 @@ def test_standardised_features_keep_distances_and_see_what_lies_outside_the_comp
         metrics.Standardise(features[:1])
 
 
+def test_vectors_without_units_are_standardised_by_their_usual_deviation():
+    features = 0.01 * torch.cat([gaussian(40, seed=0, dimensions=3), torch.zeros(40, 1)], dim=1)
+    scale = metrics.Standardise(features, smallest_deviation=0.0)
+    usual = features.std(dim=0).square().mean().sqrt()
+    torch.testing.assert_close(scale.deviation[:3], features.std(dim=0)[:3].double())
+    assert scale.deviation[3].item() == pytest.approx(0.1 * usual.item())
+    assert metrics.Standardise(torch.ones(5, 2), smallest_deviation=0.0)(torch.ones(5, 2)).abs().max() == 0
+
+
 def test_kernel_distance_of_three_points_by_hand():
     reference, generated = torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [1.0]])
     # bandwidth 2: k(r, r′) = e^(−1/2), k(g, g′) = e^(−1/8), across: 1, e^(−1/8), e^(−1/2), e^(−1/8)

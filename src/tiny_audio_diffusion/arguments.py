@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 PATHS = {
     *("datamodule.dataset.path", "datamodule.dataset.index", "ckpt", "init", "out"),
     *("input", "second", "keep", "manifest"),
+    *("reference", "generated", "training", "embedder.path"),
     *("logs_dir", "data_dir", "run_folder", "hydra.run.dir"),
 }
 BESIDE_A_MANIFEST = {"manifest", "ckpt", "input", "second", "out", "overwrite", "device", "allow_pickle", "logs_dir"}
@@ -35,14 +36,23 @@ def for_training(arguments: Sequence[str], *, experiments: Sequence[str]) -> lis
 
 def for_generation(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra wants them; here is one schedule, and a manifest leaves little to say."""
-    whole = {"schedule": "schedule@ladder", "ladder": "schedule@ladder"}
-    arguments = [
-        f"{whole[_key(argument)]}={_value(argument)}" if _key(argument) in whole else argument for argument in arguments
-    ]
+    arguments = _with_one_schedule(arguments)
     given = [key for argument in arguments if not (key := _key(argument)).startswith("-")]
     if "manifest" in given and (decided := sorted(set(given) - BESIDE_A_MANIFEST)):
         raise ValueError(f"the manifest decides about {', '.join(decided)}: leave out {'= and '.join(decided)}=")
     return _checked(arguments, {})
+
+
+def for_evaluation(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra wants them; here is one schedule too."""
+    return _checked(_with_one_schedule(arguments), {})
+
+
+def _with_one_schedule(arguments: Sequence[str]) -> list[str]:
+    whole = {"schedule": "schedule@ladder", "ladder": "schedule@ladder"}
+    return [
+        f"{whole[_key(argument)]}={_value(argument)}" if _key(argument) in whole else argument for argument in arguments
+    ]
 
 
 def is_first_process() -> bool:

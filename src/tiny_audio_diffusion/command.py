@@ -77,6 +77,11 @@ def generation_arguments(main: Callable[[], None]) -> Callable[[], None]:
     return _reading(main, arguments.for_generation)
 
 
+def evaluation_arguments(main: Callable[[], None]) -> Callable[[], None]:
+    """Let Hydra's `main` read the command line of evaluate.py as people write it."""
+    return _reading(main, arguments.for_evaluation)
+
+
 def _reading(main: Callable[[], None], read: Callable[[list[str]], list[str]]) -> Callable[[], None]:
     @wraps(main)
     def wrapped() -> None:

@@ -4,8 +4,7 @@ from html import escape
 
 from torch import Tensor
 
-from tiny_audio_diffusion import metrics
-from tiny_audio_diffusion.app import picture
+from tiny_audio_diffusion import metrics, picture
 from tiny_audio_diffusion.app.ask import PADS
 from tiny_audio_diffusion.app.session import Session, Take
 

@@ -9,7 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tiny_audio_diffusion import finetune, training
-from tiny_audio_diffusion.callbacks import Checkpoint, Progress, Samples, Summary, Yardstick
+from tiny_audio_diffusion.callbacks import Checkpoint, Progress, Summary, Yardstick
+from tiny_audio_diffusion.callbacks.sampling import Sampling
 from tiny_audio_diffusion.module import Batch, Module
 
 STEPS = 2  # of the optimizer: the first one makes the moments, the second finds them there
@@ -50,14 +51,14 @@ class Batches:
 class Unwritten(pl.Callback):
     """The sounds of a validation, made and forgotten."""
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Sampling) -> None:
         self.samples = samples
         samples.steps = min(samples.steps, 1 + samples.sampler.evaluations_per_interval)  # two intervals
         samples.count = min(samples.count, samples.batch_size)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.samples.count:
-            self.samples.make(trainer, cast(Module, pl_module))
+            self.samples.sounds(trainer, cast(Module, pl_module))
 
 
 def rehearse(
@@ -78,7 +79,7 @@ def _callbacks(config: DictConfig) -> list[pl.Callback]:
     """Those of the run that neither write nor say anything."""
     built = [instantiate(node) for node in config.callbacks.values() if node]
     kept = [each for each in built if not isinstance(each, Progress | Summary | Yardstick | Checkpoint)]
-    return [Unwritten(each) if isinstance(each, Samples) else each for each in kept]
+    return [Unwritten(each) if isinstance(each, Sampling) else each for each in kept]
 
 
 def _changes(settings: DictConfig, *, accelerator: str, precision: str, steps: int) -> dict[str, Any]:
