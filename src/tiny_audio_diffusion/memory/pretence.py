@@ -22,6 +22,8 @@ FULL_PRECISION = {
     *("softplus", "cumsum", "cumprod", "prod", "sum", "l1_loss", "smooth_l1_loss", "huber_loss", "mse_loss"),
 }
 
+DEVICE: Any = vars(FakeTensor)["device"]
+
 
 @contextlib.contextmanager
 def pretend(device: str) -> Iterator[None]:
@@ -83,7 +85,7 @@ def _attention(function: Callable[..., Tensor], query: Tensor, key: Tensor, valu
 def _device(tensor: FakeTensor) -> torch.device:
     """What a tensor says about its place: the truth to torch, CUDA to all others, who may choose by it."""
     asking = sys._getframe(1).f_globals.get("__name__", "")
-    return tensor.fake_device if asking.partition(".")[0] == "torch" else torch.device("cuda", 0)
+    return DEVICE.__get__(tensor) if asking.partition(".")[0] == "torch" else torch.device("cuda", 0)
 
 
 def _on_cpu(value: Any) -> Any:
