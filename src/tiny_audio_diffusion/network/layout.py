@@ -67,8 +67,8 @@ def product(one: Tensor, other: Tensor) -> Tensor:
 
 
 def multiplies(x: Tensor) -> bool:
-    """Whether `product` is there for tensors like x."""
-    return x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    """Whether `product` is there for tensors like x; a compiler chooses by itself."""
+    return x.device.type == "cpu" and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling()
 
 
 class Projection(torch.autograd.Function):

@@ -14,6 +14,8 @@ EPSILON = 1e-6  # under the variance of the channels, as published
 
 def activated(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """What a convolution reads of the stream: silu(norm(x))."""
+    if torch.compiler.is_compiling():  # which decides by itself what to keep
+        return F.silu(norm(x))
     form = torch.channels_last if is_laid_out(x) else torch.contiguous_format
     return ActivatedNorm.apply(x.contiguous(memory_format=form), norm.weight, norm.bias, norm.num_groups, norm.eps)
 

@@ -167,9 +167,9 @@ class UNet(Network):
         outsides: list[Tensor] = []
         for level in levels:
             outsides.append(x if self.gate is None or outsides else self.gate(x, features))
-            x = inward = level.enter(inward, features, sequence)
+            x = inward = self.step(level.enter, inward, features, sequence)
         for level in reversed(levels):
-            x = level.leave(x, outsides.pop(), features, sequence)
+            x = self.step(level.leave, x, outsides.pop(), features, sequence)
         return unfold(x.squeeze(2).contiguous() if x.ndim > self.dim + 2 else x, self.patch)
 
     def _fold(self, x: Tensor) -> Tensor:
