@@ -129,8 +129,7 @@ class Observer(pl.Callback):
     def _tag_averages(self, trainer: pl.Trainer) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-                on_host = callback._device is not None and torch.device(callback._device).type == "cpu"
-                kind = HOST if on_host and self.on_cuda else "average"
+                kind = HOST if self.on_cuda and getattr(callback, "place", None) == "cpu" else "average"
                 self.ledger.tag((*callback._average_model.parameters(), *callback._average_model.buffers()), kind)
 
 

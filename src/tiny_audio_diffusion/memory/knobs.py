@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from tiny_audio_diffusion.memory.estimate import Estimate, precision_on
 
 CONTEXT = {"cpu": (0, 0), "cuda": (276 * 2**20, 614 * 2**20)}  # what CUDA takes for itself: 0.27 to 0.6 GiB
+EIGHT_BITS = "tiny_audio_diffusion.optimizer.AdamW8bit"
 
 Settings = dict[str, str | int]
 Measure = Callable[[DictConfig], Estimate]
@@ -51,12 +52,16 @@ def smaller_batches(config: DictConfig) -> list[Settings]:
 
 
 def knobs(config: DictConfig, device: str) -> Iterator[Knob]:
-    """Those that this configuration has and that are not turned yet, after the batch; the cheapest first."""
+    """What is not turned yet, besides the batch; the cheapest first."""
     if config.trainer.get("memory", "low") != "low":
         yield Knob({"trainer.memory": "low"}, "a step takes about a third longer")
     average = config.callbacks.get("average") or {}
     if device == "cuda" and average.get("device", "cpu") != "cpu":
         yield Knob({"callbacks.average.device": "cpu"}, "a copy to the host after each step")
+    if config.module.optimizer._target_ == "torch.optim.AdamW":
+        yield Knob(
+            {"module.optimizer._target_": EIGHT_BITS}, "moments are rounded to bytes; slower steps"
+        )
     if precision_on(config, device) == "32-true":
         yield Knob({"trainer.precision": "bf16-mixed"}, "products are rounded to half precision")
 

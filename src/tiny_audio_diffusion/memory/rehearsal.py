@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tiny_audio_diffusion import finetune, training
 from tiny_audio_diffusion.callbacks import Checkpoint, Progress, Summary, Yardstick
@@ -85,13 +85,11 @@ def _callbacks(config: DictConfig) -> list[pl.Callback]:
 def _changes(settings: DictConfig, *, accelerator: str, precision: str, steps: int) -> dict[str, Any]:
     """What is otherwise than in the run: no end but that of the rehearsal, one device, nothing on the disk."""
     accumulated = min(settings.accumulate_grad_batches, ACCUMULATED)
-    always = {
+    return {
         "accelerator": accelerator, "precision": precision, "strategy": "auto", "gpus": None, "devices": 1,
         "num_nodes": 1, "max_steps": steps, "max_time": None, "min_steps": None, "max_epochs": -1, "min_epochs": None,
         "accumulate_grad_batches": accumulated, "val_check_interval": steps * accumulated,
         "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "log_every_n_steps": 1,
         "limit_train_batches": None, "limit_val_batches": None, "fast_dev_run": False, "profiler": None,
-        "enable_checkpointing": False, "enable_progress_bar": False, "logger": False,
+        "enable_checkpointing": False, "enable_progress_bar": False, "logger": False, "compile": False,
     }  # fmt: skip
-    rare = {"compile": False}  # for keys that a Trainer of ours may have
-    return always | {name: value for name, value in rare.items() if OmegaConf.select(settings, name) is not None}
