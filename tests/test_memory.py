@@ -111,6 +111,12 @@ def test_what_is_recomputed_is_not_kept(base: Estimate) -> None:
     assert found.total < base.total
 
 
+def test_what_is_recomputed_for_cuda_is_what_was_computed() -> None:
+    half = ["trainer.precision=bf16-mixed", "network.attentions=[1,1]"]
+    normal, low = (estimate(tiny(*half, f"trainer.memory={memory}"), device="cuda") for memory in ("normal", "low"))
+    assert low.kinds["activations"] < 0.5 * normal.kinds["activations"]
+
+
 def test_an_average_on_the_host_takes_nothing_of_a_gpu() -> None:
     there, away = (estimate(tiny(f"callbacks.average.device={place}"), device="cuda") for place in ("null", "cpu"))
     assert away.kinds["average"] == 0

@@ -23,6 +23,7 @@ FULL_PRECISION = {
 }
 
 DEVICE: Any = vars(FakeTensor)["device"]
+GO_BACK = torch.autograd._engine_run_backward
 
 
 @contextlib.contextmanager
@@ -37,6 +38,7 @@ def pretend(device: str) -> Iterator[None]:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         if device == "cuda":
             stack.enter_context(_replaced(FakeTensor, "device", property(_device)))
+            stack.enter_context(_replaced(torch.autograd, "_engine_run_backward", OnCuda.go_back))
             stack.enter_context(OnCuda())
         yield
 
@@ -50,6 +52,12 @@ def answer(tensor: Tensor, asked: int) -> bool | float | int:
 
 class OnCuda(TorchFunctionMode):
     """What is asked of CUDA, done on the CPU, but with CUDA's fused attention and its lists of autocast."""
+
+    @staticmethod
+    def go_back(*values: Any, **options: Any) -> Any:
+        """On the way back some of the forward pass may be computed once more; torch leaves the mode for it."""
+        with OnCuda():
+            return GO_BACK(*values, **options)
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -127,8 +135,8 @@ def _apply(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool 
 
 
 @contextlib.contextmanager
-def _replaced(owner: type, name: str, value: Any) -> Iterator[None]:
-    """An attribute of a class that is another inside."""
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute of a class or module that is another inside."""
     own, before = name in vars(owner), getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -41,7 +41,7 @@ def show(config: DictConfig) -> None:
     for knob, other in savings(config, device, measure):
         settings = " ".join(f"{key}={value}" for key, value in knob.settings.items())
         saving += 1
-        print(f"  {settings:<46}{mib(found.total - other.total):>12} less   {knob.cost}", flush=True)
+        print(f"  {mib(found.total - other.total):>12} less with {settings}: {knob.cost}", flush=True)
     print("pick=true prints the command line that fits" if saving else "  nothing is left to turn")
 
 
