@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 PATHS = {
     *("datamodule.dataset.path", "datamodule.dataset.index", "ckpt", "init", "out"),
     *("input", "second", "keep", "manifest"),
-    *("reference", "generated", "training", "embedder.path"),
+    *("reference", "generated", "training", "embedder.path", "callbacks.evaluate.embedder.path"),
     *("logs_dir", "data_dir", "run_folder", "hydra.run.dir"),
 }
 BESIDE_A_MANIFEST = {"manifest", "ckpt", "input", "second", "out", "overwrite", "device", "allow_pickle", "logs_dir"}
