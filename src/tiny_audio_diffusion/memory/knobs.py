@@ -59,9 +59,7 @@ def knobs(config: DictConfig, device: str) -> Iterator[Knob]:
     if device == "cuda" and average.get("device", "cpu") != "cpu":
         yield Knob({"callbacks.average.device": "cpu"}, "a copy to the host after each step")
     if config.module.optimizer._target_ == "torch.optim.AdamW":
-        yield Knob(
-            {"module.optimizer._target_": EIGHT_BITS}, "moments are rounded to bytes; slower steps"
-        )
+        yield Knob({"module.optimizer._target_": EIGHT_BITS}, "moments are rounded to bytes; slower steps")
     if precision_on(config, device) == "32-true":
         yield Knob({"trainer.precision": "bf16-mixed"}, "products are rounded to half precision")
 
