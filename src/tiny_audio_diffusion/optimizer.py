@@ -46,13 +46,13 @@ class AdamW8bit(Optimizer):
     def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
-        first, second = (_read(state, name, parameter, power) for name, power in POWERS.items())
+        first, second = (_read(state, name, parameter, roots) for name, roots in ROOTS.items())
         beta, beta_of_squares = group["betas"]
         state["step"] = step = state.get("step", 0) + 1
         first.lerp_(gradient, 1 - beta)
         second.mul_(beta_of_squares).addcmul_(gradient, gradient, value=1 - beta_of_squares)
-        for (name, power), moment in zip(POWERS.items(), (first, second), strict=True):
-            _write(state, name, moment, power)
+        for (name, roots), moment in zip(ROOTS.items(), (first, second), strict=True):
+            _write(state, name, moment, roots)
         divisor = second.div_(1 - beta_of_squares**step).sqrt_().add_(group["eps"])
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         parameter.addcdiv_(first, divisor, value=-group["lr"] / (1 - beta**step))
@@ -61,41 +61,46 @@ class AdamW8bit(Optimizer):
         """torch brings all of a state to the type of the weights; bytes are to stay bytes."""
         super().load_state_dict(state_dict)
         for state in self.state.values():
-            for name in POWERS:
+            for name in ROOTS:
                 if f"{name}_scale" in state:
                     state[name] = state[name].to(torch.int8 if name == "exp_avg" else torch.uint8)
 
 
-POWERS = {"exp_avg": 2, "exp_avg_sq": 4}  # of what is stored; the names are those of torch's Adam
+ROOTS = {"exp_avg": 1, "exp_avg_sq": 2}  # square roots before the code; the names are those of torch's Adam
 
 
-def _read(state: dict[str, Any], name: str, like: Tensor, power: int) -> Tensor:
+def _read(state: dict[str, Any], name: str, like: Tensor, roots: int) -> Tensor:
     """A moment as float32, zeros before the first step."""
     if name not in state:
         return torch.zeros_like(like, dtype=torch.float32)
     if f"{name}_scale" not in state:
         return state[name]
-    return decode(state[name], state[f"{name}_scale"], power)[: like.numel()].view(like.shape)
+    return decode(state[name], state[f"{name}_scale"], roots)[: like.numel()].view(like.shape)
 
 
-def _write(state: dict[str, Any], name: str, moment: Tensor, power: int) -> None:
+def _write(state: dict[str, Any], name: str, moment: Tensor, roots: int) -> None:
     if moment.numel() < LEAST:
         state[name] = moment.clone()
     else:
-        state[name], state[f"{name}_scale"] = encode(moment, power, signed=name == "exp_avg")
+        state[name], state[f"{name}_scale"] = encode(moment, roots, signed=name == "exp_avg")
 
 
-def encode(values: Tensor, power: int, *, signed: bool) -> tuple[Tensor, Tensor]:
-    """Codes [blocks, BLOCK] and the largest magnitude of each block; value = scale * (code / most)^power."""
+def encode(values: Tensor, roots: int, *, signed: bool) -> tuple[Tensor, Tensor]:
+    """Codes [blocks, BLOCK] and the largest magnitude of each block; |value| = scale * (|code| / most)^(2^roots)."""
     blocks = pad(values.flatten(), (0, -values.numel() % BLOCK)).view(-1, BLOCK)
     scale = blocks.abs().amax(dim=1, keepdim=True)
-    share = (blocks / scale.clamp_min(torch.finfo(scale.dtype).tiny)).abs_().pow_(1 / power)
+    share = (blocks / scale.clamp_min(torch.finfo(scale.dtype).tiny)).abs_()
+    for _ in range(roots):
+        share.sqrt_()
     if signed:
         return share.mul_(127).round_().copysign_(blocks).to(torch.int8), scale
     return share.mul_(255).round_().to(torch.uint8), scale
 
 
-def decode(codes: Tensor, scale: Tensor, power: int) -> Tensor:
+def decode(codes: Tensor, scale: Tensor, roots: int) -> Tensor:
     """What `encode` was given, flat and with the last block filled up."""
-    share = codes.to(scale.dtype) / (127 if codes.dtype == torch.int8 else 255)
-    return (share.abs().pow_(power).copysign_(share) * scale).flatten()
+    share = codes.to(scale.dtype).div_(127 if codes.dtype == torch.int8 else 255)
+    sign = share.sign() if codes.dtype == torch.int8 else 1
+    for _ in range(roots):
+        share.square_()
+    return share.mul_(scale * sign).flatten()
