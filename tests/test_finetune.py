@@ -209,7 +209,10 @@ def test_the_loaded_average_gives_way_slowly(
 ) -> None:
     overrides = [f"callbacks/average={average}", "module.warmup_steps=0", "module.optimizer.lr=1e-2"]
     _, _, content = fit(adopted(config_of(own, sounds, tmp_path, *overrides, steps=2), monkeypatch))
-    callback = {"power": PowerAverage(relative_width=0.1), "exponential": ExponentialAverage(beta=0.995, power=0.7)}
+    callback = {
+        "power": PowerAverage(relative_width=0.1, device=None),
+        "exponential": ExponentialAverage(beta=0.995, power=0.7, device=None),
+    }
     decays = [callback[average].decay(finetune.UPDATES + step) for step in (1, 2)]
     assert all(0.98 < decay < 0.9999 for decay in decays)
     model = checkpoint.read(own)

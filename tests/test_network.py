@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tiny_audio_diffusion.network.layers import ChannelNorm
+from tiny_audio_diffusion.network.norms import ChannelNorm
 from tiny_audio_diffusion.network.unet import UNet, fold, unfold
 
 SMALL = {

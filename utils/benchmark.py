@@ -1,157 +1,169 @@
-"""Time our networks against audio-diffusion-pytorch 0.1.3: python utils/benchmark.py --repeats 7 --threads 2
+"""Time and memory of our networks against audio-diffusion-pytorch 0.1.3: python utils/benchmark.py
 
-One process, all networks in turn within each round, so that a busy moment of the machine hits them alike. One stereo
-sound at a time: `evaluation` is one call of the network without gradients (a sampler's step), `training` the loss and
-its backward pass (a micro-batch of one). Speed-ups compare medians with the first row.
+One process, all networks in turn within each round, so that a busy moment of the machine hits them alike. Sections
+(--only evaluation,sounds,training,memory):
+
+  evaluation  one call of the network without gradients, for one sound: a sampler's step
+  sounds      64 sounds, from calls of the network: the original one at a time in 50 steps of float32, ours as
+              generate.py makes them; seconds alone, nothing about how they sound
+  training    loss and backward pass of one batch; the whole step, with optimizer and average; sounds per second
+  memory      of a step that finds gradients and moments there: what each takes, saved for backward, and the peak
+
+Speed-ups compare medians, per sound, with the original in float32. Evaluations are timed before the first training
+step: after one, the allocator keeps memory that an evaluation alone has to ask the system for each time.
 """
 
 import argparse
-import contextlib
 import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from benchmark_cases import Case, half_of, make_cases
+from torch import Tensor
 from tqdm import tqdm
 
-from tiny_audio_diffusion.diffusion import Diffusion
-from tiny_audio_diffusion.objective import V
-from tiny_audio_diffusion.schedule import Angle
+from tiny_audio_diffusion.memory import measure
 
-CHANNELS = 2
-NETWORKS = Path(__file__).parents[1] / "configs" / "network"
-
-
-@dataclass
-class Case:
-    """A model at one precision, how to evaluate and train it, and the milliseconds it took."""
-
-    name: str
-    precision: str
-    model: nn.Module
-    evaluate: Callable[[Tensor, Tensor], Tensor]
-    loss: Callable[[Tensor], Tensor]
-    milliseconds: dict[str, list[float]] = field(default_factory=lambda: {"evaluation": [], "training": []})
-    peak_bytes: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
+SECTIONS = ("evaluation", "sounds", "training", "memory")
+SOUNDS, STEPS, BATCH = 64, 10, 4  # of ours: dpm2m and 10 steps, as quickstart samples, and generate.py's batch
+STEPS_OF_THE_ORIGINAL = 50
+MIB = 2**20
 
 
-def network_config(name: str) -> DictConfig:
-    config = OmegaConf.merge({"channels": CHANNELS, "network": OmegaConf.load(NETWORKS / f"{name}.yaml")})
-    OmegaConf.resolve(config)
-    return config.network
+def milliseconds(call: Callable[[], object], device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - start)
 
 
-def upstream_case() -> Case:
-    try:
-        from audio_diffusion_pytorch import DiffusionModel, UNetV0, VDiffusion, VSampler
-    except ImportError:
-        raise SystemExit('nothing to compare with: pip install "audio-diffusion-pytorch==0.1.3"') from None
-    config = OmegaConf.to_container(network_config("published"))
-    ours_only = ("_target_", "patch")
-    model = DiffusionModel(
-        net_t=UNetV0,
-        diffusion_t=VDiffusion,
-        sampler_t=VSampler,
-        **{key: value for key, value in config.items() if key not in ours_only},
-    )
-    return Case("audio-diffusion-pytorch", "float32", model, model.net, model)
+def rounds(
+    cases: list[Case], device: str, repeats: int, name: str, prepare: Callable[[Case], Callable[[], object]]
+) -> dict[str, list[float]]:
+    """Milliseconds of each case; the first of two calls in a row warms up caches and kernels and does not count."""
+    timings: dict[str, list[float]] = {case.label: [] for case in cases}
+    for _ in tqdm(range(repeats), desc=f"{device}, {name}", leave=False):
+        for case in cases:
+            call = case.on(device, prepare)
+            call()
+            timings[case.label].append(milliseconds(call, device))
+            case.release(device)
+    return timings
 
 
-def our_cases(length: int) -> list[Case]:
-    cases = []
-    for name in ("published", "slim"):
-        network = instantiate(network_config(name))
-        try:
-            network.check_length(length)
-        except ValueError as error:
-            raise SystemExit(str(error)) from None
-        model = Diffusion(network=network, objective=V(), schedule=Angle())
-        for precision in ("float32", "bfloat16"):
-            cases.append(Case(name, precision, model, model.network, model.loss))
-    return cases
+def sound(case: Case, device: str, batch: int) -> Tensor:
+    return 0.1 * torch.randn(batch, case.channels, case.length, device=device)
 
 
-def measure(case: Case, kind: str, x: Tensor) -> None:
-    """Add one timing; the first of two calls warms up caches and kernels and does not count."""
-    device = x.device
-    on_cuda = device.type == "cuda"
-    case.model.to(device)  # one model on the device at a time, so that the peak memory is its own
-    level = torch.full((len(x),), 0.5, device=device)
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(device)
-    for _ in range(2):
-        case.model.zero_grad(set_to_none=True)
-        precision = torch.autocast(device.type, torch.bfloat16, enabled=case.precision == "bfloat16")
-        mode = torch.no_grad() if kind == "evaluation" else contextlib.nullcontext()
-        if on_cuda:
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        with mode, precision:
-            result = case.evaluate(x, level) if kind == "evaluation" else case.loss(x)
-        if kind == "training":
-            result.backward()
-        if on_cuda:
-            torch.cuda.synchronize(device)
-        milliseconds = 1000 * (time.perf_counter() - start)
-    case.milliseconds[kind].append(milliseconds)
-    case.model.zero_grad(set_to_none=True)
-    if on_cuda:
-        case.peak_bytes[kind] = torch.cuda.max_memory_allocated(device)
-        case.model.cpu()
+def evaluation(cases: list[Case], device: str, repeats: int, *, batch: int = 1) -> list[dict[str, Any]]:
+    def prepare(case: Case) -> Callable[[], object]:
+        x, level = sound(case, device, batch), torch.full((batch,), 0.5, device=device)
+        return lambda: case.evaluate(x, level)
+
+    timings = rounds([case for case in cases if not case.trains_only], device, repeats, "evaluation", prepare)
+    return [{"case": label, **spread("evaluation", times, timings)} for label, times in timings.items()]
 
 
-def benchmark(device: str, repeats: int, length: int) -> list[dict]:
-    """Rows of the table for one device."""
-    cases = [upstream_case(), *our_cases(length)]
-    x = 0.1 * torch.randn(1, CHANNELS, length, device=device)
-    # Sampling never trains in between: after a backward pass the allocator keeps memory that an evaluation alone has to
-    # ask the system for each time, and the network that needs more of it would gain.
-    for kind in cases[0].milliseconds:
-        for _ in tqdm(range(repeats), desc=f"{device}, {kind}", leave=False):
-            for case in cases:
-                measure(case, kind, x)
-    return [row(case, cases[0]) for case in cases]
+def sounds(cases: list[Case], device: str, repeats: int) -> list[dict[str, Any]]:
+    """Seconds for 64 sounds, of the calls that they take."""
+    rows = []
+    for case in cases:
+        if case.trains_only or (case.is_original and case.half):
+            continue
+        batch, steps = (1, STEPS_OF_THE_ORIGINAL) if case.is_original else (BATCH, STEPS)
+        (row,) = evaluation([case], device, max(2, repeats // 2), batch=batch)
+        seconds = row["evaluation"]["median"] / 1000 * steps * SOUNDS / batch
+        rows.append({"case": case.label, "steps": steps, "batch": batch, "seconds": seconds})
+    for row in rows:
+        row["speed_up"] = rows[0]["seconds"] / row["seconds"]
+    return rows
 
 
-def row(case: Case, first: Case) -> dict:
-    values = {"network": case.name, "precision": case.precision, "parameters": case.parameters}
-    for kind, milliseconds in case.milliseconds.items():
-        median = statistics.median(milliseconds)
-        values[kind] = {
-            "median_milliseconds": median,
-            "min_milliseconds": min(milliseconds),
-            "max_milliseconds": max(milliseconds),
-            "speed_up": statistics.median(first.milliseconds[kind]) / median,
-            "peak_bytes": case.peak_bytes.get(kind),
+def training(cases: list[Case], device: str, repeats: int) -> list[dict[str, Any]]:
+    def backward(case: Case) -> Callable[[], object]:
+        x = sound(case, device, case.batch)
+        return lambda: case.backward(x)
+
+    def step(case: Case) -> Callable[[], object]:
+        x, finish = sound(case, device, case.batch), case.finish(device)
+        return lambda: (case.backward(x), finish())
+
+    backwards = per_sound(cases, rounds(cases, device, repeats, "training", backward))
+    steps = per_sound(cases, rounds(cases, device, max(2, repeats // 2), "whole steps", step))
+    return [
+        {
+            "case": case.label,
+            "batch": case.batch,
+            **spread("training", backwards[case.label], backwards),
+            **spread("step", steps[case.label], steps),
+            "sounds_per_second": 1000 / statistics.median(steps[case.label]),
         }
-    return values
+        for case in cases
+    ]
 
 
-def show(rows: list[dict]) -> None:
-    on_cuda = rows[0]["training"]["peak_bytes"] is not None
-    width = 46 if on_cuda else 36
-    print(f"{'milliseconds: median (min to max), speed-up':<45}  {'evaluation':<{width}}  training")
-    for values in rows:
-        line = f"{values['network']:<24} {values['precision']:<9} {values['parameters'] / 1e6:>8.2f} M"
-        for kind in ("evaluation", "training"):
-            cell = values[kind]
-            median, low, high = (f"{cell[f'{name}_milliseconds']:.1f}" for name in ("median", "min", "max"))
-            text = f"{median} ({low} to {high}) {cell['speed_up']:.2f}×"
-            if on_cuda:
-                text += f" {cell['peak_bytes'] / 2**20:.0f} MiB"
-            line += f"  {text:<{width}}"
-        print(line.rstrip())
+def per_sound(cases: list[Case], timings: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {case.label: [time / case.batch for time in timings[case.label]] for case in cases}
+
+
+def spread(name: str, times: list[float], all_: dict[str, list[float]]) -> dict[str, Any]:
+    """Median, least and most; the speed-up is over the first case."""
+    median = statistics.median(times)
+    first = statistics.median(next(iter(all_.values())))
+    return {name: {"median": median, "min": min(times), "max": max(times), "speed_up": first / median}}
+
+
+def memory(cases: list[Case], device: str, repeats: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for case in tqdm([case for case in cases if not case.compiled], desc=f"{device}, memory", leave=False):
+
+        def prepare(case: Case) -> Callable[[], object]:
+            x, finish = sound(case, device, case.batch), case.finish(device)
+            return lambda: (case.backward(x), finish())
+
+        step = case.on(device, prepare)
+        step()
+        held = case.held(device)
+        row: dict[str, Any] = {"case": case.label, "batch": case.batch} | held
+        row["saved"] = case.saved(sound(case, device, case.batch))
+        row["peak"] = sum(held.values()) + measure.peak(step, device).added
+        row["share"] = row["peak"] / (rows[0]["peak"] if rows else row["peak"])
+        rows.append(row)
+        case.release(device)
+    return rows
+
+
+def show(section: str, rows: list[dict[str, Any]]) -> None:
+    """A table, in Markdown."""
+
+    def cell(name: str, value: Any) -> str:
+        if isinstance(value, dict):
+            return f"{value['median']:.1f} ({value['min']:.1f} to {value['max']:.1f}), {value['speed_up']:.2f}×"
+        if name in ("parameters", "gradients", "optimizer", "average", "saved", "peak"):
+            return f"{value / MIB:.0f} MiB"
+        if name in ("share", "speed_up"):
+            return f"{value:.2f}×"
+        return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+    units = {
+        "evaluation": "milliseconds",
+        "training": "milliseconds per sound",
+        "sounds": f"{SOUNDS} sounds",
+        "memory": "",
+    }
+    print(f"\n{section}: {units[section]}".rstrip(": ") + "\n")
+    print("| " + " | ".join(name.replace("_", " ") for name in rows[0]) + " |")
+    print("|" + "---|" * len(rows[0]))
+    for row in rows:
+        print("| " + " | ".join(cell(name, value) for name, value in row.items()) + " |", flush=True)
 
 
 def machine() -> str:
@@ -162,26 +174,40 @@ def machine() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="timings per number, default %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="processor threads, default %(default)s")
-    parser.add_argument("--length", type=int, default=32768, help="samples of a sound, default %(default)s")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, default all: %(default)s")
+    parser.add_argument("--cases", default="", help="a part of the names of those to run beside the original")
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile, which takes minutes")
     parser.add_argument("--json", type=Path, help="also write all numbers here")
     arguments = parser.parse_args()
     if min(arguments.repeats, arguments.threads) < 1:
         parser.error("repeats and threads must be at least 1")
+    arguments.only = arguments.only.split(",")
+    if strange := set(arguments.only) - set(SECTIONS):
+        parser.error(f"there is no section {', '.join(strange)}: choose {', '.join(SECTIONS)}")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    names = {"cpu": f"{machine()}, {arguments.threads} threads"}
+    devices = {"cpu": f"{machine()}, {arguments.threads} threads"}
     if torch.cuda.is_available():
-        names["cuda"] = torch.cuda.get_device_name()
-    report = {"torch": torch.__version__, "length": arguments.length, "repeats": arguments.repeats, "devices": {}}
-    for device, name in names.items():
-        rows = benchmark(device, arguments.repeats, arguments.length)
-        print(f"\n{name} · torch {torch.__version__} · {arguments.length} samples, {CHANNELS} channels, batch 1")
-        show(rows)
-        report["devices"][device] = {"name": name, "rows": rows}
+        devices["cuda"] = torch.cuda.get_device_name()
+    report: dict[str, Any] = {"torch": torch.__version__, "repeats": arguments.repeats, "devices": {}}
+    for device, name in devices.items():
+        print(f"\n{name} · torch {torch.__version__} · half precision is {half_of(device)}")
+        cases = make_cases(device, compiled=arguments.compile, chosen=arguments.cases)
+        report["devices"][device] = {"name": name}
+        for section in SECTIONS:
+            if section in arguments.only:
+                rows = globals()[section](cases, device, arguments.repeats)
+                show(section, rows)
+                report["devices"][device][section] = rows
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2))
 

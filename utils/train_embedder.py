@@ -39,8 +39,8 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.out.suffix != ".safetensors":
         raise ValueError(f"--out is the name of a .safetensors file, not {arguments.out}")
     dataset = open_folder(arguments.folder, channels=1)
-    training, held_out = dataset.sides(0.2)
     labels = torch.from_numpy(dataset.catalogue.labels).long()
+    training, held_out = ([index for index in side if labels[index] >= 0] for side in dataset.sides(0.2))
     started = time.monotonic()
     sounds = dataset.audio(training)
     network = learn(sounds, labels[training], dataset.classes, RATE, steps=arguments.steps, seed=arguments.seed)
@@ -58,9 +58,10 @@ def train(arguments: argparse.Namespace) -> None:
 def open_folder(folder: Path, *, channels: int) -> SoundFolder:
     """The usable sounds of a folder with classes, 0.74 s each, at their own level; loose files are left out."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    overrides = [f"datamodule.dataset.path='{folder.absolute()}'", f"channels={channels}"]
     with initialize_config_dir(str(command.ROOT / "configs"), version_base="1.3"):
-        config = compose("config", [*overrides, "datamodule.dataset.transforms.loudness=null"])
+        config = compose("config", [f"channels={channels}", "datamodule.dataset.transforms.loudness=null"])
+    config.datamodule.dataset.path = str(folder.absolute())
+    config.datamodule.dataset.cache_folder = None
     dataset: SoundFolder = instantiate(config.datamodule.dataset)
     if len(dataset.classes) < 2:
         raise ValueError(f"{folder} holds {len(dataset.classes)} folders of sounds: two classes or more are needed")

@@ -3,7 +3,9 @@
 import re
 
 import torch
+from torch import nn
 
+COMPILATIONS = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 PRECISIONS = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
@@ -32,3 +34,16 @@ def half_precision(name: str, device: torch.device) -> torch.dtype | None:
     if name == "16" and device.type == "cpu":
         raise ValueError("precision=16 is for GPUs: on a CPU choose 32 or bf16")
     return PRECISIONS[name]
+
+
+def compile_network(network: nn.Module, mode: bool | str, *, key: str) -> None:
+    """Have torch.compile translate the network at its next call, in place; weights keep their names."""
+    mode = "default" if mode is True else mode
+    if mode not in COMPILATIONS:
+        raise ValueError(f"there is no {key}={mode}: choose false, true, {', '.join(COMPILATIONS)}")
+    try:
+        torch.compile(torch.sin)(torch.zeros(3))  # says whether there is a compiler before anything has begun
+    except (RuntimeError, ImportError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{key}={mode} needs a compiler that works (on a CPU g++): {reason}; {key}=false") from error
+    network.compile(mode=mode)

@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Timer
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 # What a run cannot change when it goes on: the weights, or the optimizer's, mean something else under another value.
@@ -18,6 +19,9 @@ OWN = (
     "logs_dir",
     "data_dir",
     "experiment",
+    "estimate",
+    "limit",
+    "pick",
     "module.diffusion",
     "module.representation",
     "callbacks.yardstick",
@@ -74,6 +78,9 @@ class Resume(pl.Callback):
         for group, wanted, factor in zip(optimizer.param_groups, groups, schedule.lr_lambdas, strict=True):
             rate = wanted["initial_lr"] * factor(schedule.last_epoch)
             group |= {name: value for name, value in wanted.items() if name != "params"} | {"lr": rate}
+        for parameter, state in optimizer.state.items():
+            if isinstance(state.get("step"), Tensor):  # of an optimizer that was not fused it lies on the host
+                state["step"] = state["step"].to(parameter.device)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
         # Lightning counts one more for loggers where a run goes on at a validation.

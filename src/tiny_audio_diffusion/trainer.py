@@ -9,6 +9,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from tiny_audio_diffusion import storage
+from tiny_audio_diffusion.callbacks.tuning import Tuning
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,16 @@ class Storage(TorchCheckpointIO):
             )
 
 
-def build(*, gpus: int | None = None, precision: str | int = "auto", **options: Any) -> pl.Trainer:
-    """A Trainer; `gpus` 0 is the CPU, -1 all GPUs, null whatever there is. All other keys are Lightning's own."""
+def build(
+    *,
+    gpus: int | None = None,
+    precision: str | int = "auto",
+    memory: str = "normal",
+    compile: bool | str = False,
+    **options: Any,
+) -> pl.Trainer:
+    """A Trainer; `gpus` 0 is the CPU, -1 all GPUs, null whatever there is. The other keys below are Lightning's own."""
+    options["callbacks"] = [Tuning(memory=memory, compile=compile), *(options.get("callbacks") or [])]
     if gpus is not None:
         if options.get("devices", 1) != 1 or options.get("accelerator", "auto") != "auto":
             raise ValueError("give trainer.gpus, or trainer.accelerator and trainer.devices, not both")

@@ -6,6 +6,7 @@ from tiny_audio_diffusion.callbacks.evaluate import Distance
 from tiny_audio_diffusion.callbacks.guard import FiniteGuard
 from tiny_audio_diffusion.callbacks.progress import Progress, Summary
 from tiny_audio_diffusion.callbacks.samples import Samples
+from tiny_audio_diffusion.callbacks.tuning import Tuning
 from tiny_audio_diffusion.callbacks.yardstick import Yardstick
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Progress",
     "Samples",
     "Summary",
+    "Tuning",
     "Yardstick",
 ]

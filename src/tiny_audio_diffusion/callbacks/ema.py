@@ -17,8 +17,9 @@ from tiny_audio_diffusion.module import Module
 
 
 class _Average(WeightAveraging):
-    def __init__(self) -> None:
+    def __init__(self, *, device: str | None) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=self._update)
+        self.place = device  # null: where the weights are
         self.swapped = False
 
     def decay(self, step: int) -> float:
@@ -27,7 +28,10 @@ class _Average(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Fine-tuning goes on with the average that it has loaded; a checkpoint to go on from comes later and wins."""
+        self._device = torch.device(self.place) if self.place else trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()  # to be read without waiting
         loaded = cast(Module, pl_module).loaded
         if stage == "fit" and loaded is not None and loaded.average:
             assert self._average_model is not None
@@ -54,14 +58,24 @@ class _Average(WeightAveraging):
 
     @torch.no_grad()
     def _update(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        torch._foreach_lerp_(averaged, current, 1 - self.decay(int(count) + 1))
+        assert self._average_model is not None
+        step = int(self._average_model.n_averaged) + 1  # not of `count`, which lies on the device
+        torch._foreach_lerp_(averaged, current, 1 - self.decay(step))
 
 
 class ExponentialAverage(_Average):
     """Decay that rises from 0 to `beta` as 1 - (1 + k / inv_gamma)^-power, k steps after `update_after_step`."""
 
-    def __init__(self, *, beta: float, power: float, inv_gamma: float = 1.0, update_after_step: int = 100):
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        beta: float,
+        power: float,
+        device: str | None,
+        inv_gamma: float = 1.0,
+        update_after_step: int = 100,
+    ):
+        super().__init__(device=device)
         self.beta, self.power, self.inv_gamma, self.update_after_step = beta, power, inv_gamma, update_after_step
 
     def decay(self, step: int) -> float:
@@ -72,8 +86,8 @@ class ExponentialAverage(_Average):
 class PowerAverage(_Average):
     """A profile as wide as `relative_width` of the steps so far, at any time (Karras et al., 2024)."""
 
-    def __init__(self, *, relative_width: float):
-        super().__init__()
+    def __init__(self, *, relative_width: float, device: str | None):
+        super().__init__(device=device)
         if not 0 < relative_width < 0.28:
             raise ValueError(f"relative_width must lie in (0, 0.28), not {relative_width}")
         # relative_width = sqrt(g + 1) / ((g + 2) sqrt(g + 3)), solved for the exponent g

@@ -24,9 +24,10 @@ def learn(
     seed: int = 0,
 ) -> ClassifierNetwork:
     """A network trained on sounds [N, C, L] whose classes are labels [N]; "none of these" becomes the last class."""
-    found = labels.unique().tolist()
-    if len(found) < 2 or found != list(range(len(classes))):
-        raise ValueError(f"a classifier needs two classes or more with a sound in each, not {len(found)}")
+    lacking = [name for name, count in zip(classes, labels.bincount(minlength=len(classes)), strict=True) if not count]
+    if len(classes) < 2 or lacking:
+        reason = f"{', '.join(lacking)} without any" if lacking else f"not {len(classes)}"
+        raise ValueError(f"a classifier learns from two classes or more with sounds in each: {reason}")
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -156,11 +156,11 @@ class DanceUNet(Network):
         levels = cast(list[Level], list(self.levels))
         entered: list[Tensor] = []
         for level in levels:
-            x = level.enter(x)
+            x = self.step(level.enter, x)
             entered.append(x)
         entered.pop()  # the innermost level works on what entered it
         for level in reversed(levels):
-            x = level.leave(x)
+            x = self.step(level.leave, x)
             if entered:
                 x = torch.cat([x, entered.pop()], dim=1)
         return x

@@ -1,14 +1,14 @@
 """The layers that the U-Net is made of."""
 
 from math import pi
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+from tiny_audio_diffusion.network.attention import attend
+from tiny_audio_diffusion.network.layout import CONVOLUTIONS, over_positions, positions_of, project, tokens_of
+from tiny_audio_diffusion.network.norms import activated, modulated
 
 
 class TimeFeatures(nn.Module):
@@ -43,8 +43,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = CONVOLUTIONS[dim](channels, channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv1(activated(self.norm1, x))
+        return x + self.conv2(activated(self.norm2, hidden))
 
 
 class ModulatedBlock(nn.Module):
@@ -65,8 +65,8 @@ class ModulatedBlock(nn.Module):
             nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        hidden = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        scale, shift = _per_channel(self.scale_shift(features), hidden)
+        hidden = self.norm2(self.conv1(activated(self.norm1, x)))
+        scale, shift = over_positions(self.scale_shift(features).to(hidden.dtype), hidden).chunk(2, dim=1)
         return x + self.conv2(F.silu(torch.addcmul(shift, hidden, 1 + scale)))
 
 
@@ -83,32 +83,6 @@ class Gate(nn.Module):
         return x * (1 + over_positions(self.share(features).to(x.dtype), x))
 
 
-class ChannelNorm(torch.autograd.Function):
-    """Brings the channels of each position to mean 0 and variance 1, as LayerNorm does where channels come last.
-
-    On a CPU it beats two transposes around layer_norm, and with its own gradient it keeps one copy of x for the
-    way back, where the same lines under autograd keep three.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # squares of float16 would overflow
-        normal = wide - wide.mean(dim=1, keepdim=True)
-        rate = (normal.square().mean(dim=1, keepdim=True) + 1e-6).rsqrt()  # 1 / standard deviation
-        normal = normal.mul_(rate).to(x.dtype)
-        ctx.save_for_backward(normal, rate)
-        return normal
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        # dx = rate * (g - mean(g) - normal * mean(g * normal)), means over the channels
-        normal, rate = ctx.saved_tensors
-        along = (gradient * normal).mean(dim=1, keepdim=True)
-        change = gradient - gradient.mean(dim=1, keepdim=True)
-        return (change.addcmul_(normal, along, value=-1) * rate).to(gradient.dtype)
-
-
 class Modulation(nn.Module):
     """Normalises the channels of each position, then scales and shifts each channel as the features say."""
 
@@ -117,8 +91,8 @@ class Modulation(nn.Module):
         self.scale_shift = nn.Linear(features, 2 * channels)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        scale, shift = _per_channel(self.scale_shift(features), x)
-        return torch.addcmul(shift, ChannelNorm.apply(x), 1 + scale)
+        scale, shift = self.scale_shift(features).chunk(2, dim=1)
+        return modulated(x, scale, shift)
 
 
 class Attention(nn.Module):
@@ -135,23 +109,13 @@ class Attention(nn.Module):
         self.out = nn.Linear(heads * features, channels, bias=False)
 
     def forward(self, x: Tensor, sequence: Tensor | None = None) -> Tensor:
-        tokens = x.flatten(2).transpose(1, 2)  # [B, N, C]
-        query = self.query(self.query_norm(tokens))
-        key, value = self.key_value(self.context_norm(tokens if sequence is None else sequence)).chunk(2, dim=-1)
-        attended = F.scaled_dot_product_attention(self._split(query), self._split(key), self._split(value))
-        change = self.out(attended.transpose(1, 2).flatten(2))  # [B, N, C]
-        return x + change.transpose(1, 2).reshape(x.shape)
+        tokens = tokens_of(x)
+        query = project(self.query, self.query_norm(tokens))
+        context = self.context_norm(tokens if sequence is None else sequence)
+        key, value = project(self.key_value, context).chunk(2, dim=-1)
+        attended = attend(self._split(query), self._split(key), self._split(value))
+        change = project(self.out, attended.transpose(1, 2).flatten(2))  # [B, N, C]
+        return x + positions_of(change, x)
 
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, N, features]
-
-
-def _per_channel(values: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """[B, 2C] as two tensors [B, C, 1] that multiply `like` [B, C, N]."""
-    scale, shift = over_positions(values.to(like.dtype), like).chunk(2, dim=1)
-    return scale, shift
-
-
-def over_positions(values: Tensor, like: Tensor) -> Tensor:
-    """[B, C] as [B, C, 1], with as many dimensions as `like`."""
-    return values.reshape(*values.shape, *[1] * (like.ndim - 2))

@@ -11,16 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tiny_audio_diffusion.network.base import Network
-from tiny_audio_diffusion.network.layers import (
-    CONVOLUTIONS,
-    Attention,
-    Gate,
-    ModulatedBlock,
-    Modulation,
-    ResidualBlock,
-    TimeFeatures,
-    over_positions,
-)
+from tiny_audio_diffusion.network.layers import Attention, Gate, ModulatedBlock, Modulation, ResidualBlock, TimeFeatures
+from tiny_audio_diffusion.network.layout import CONVOLUTIONS, lay_out, over_positions
 
 
 class Item(nn.Module):
@@ -80,7 +72,7 @@ class Level(nn.Module):
         """Through the items on the way up, back to the outside: outside + scale(features) * result."""
         for item in self.ascent:
             x = item(x, features, sequence)
-        x = F.interpolate(x, scale_factor=self.factor) if self.factor > 1 else x
+        x = F.interpolate(x, size=outside.shape[2:]) if self.factor > 1 else x
         return torch.addcmul(outside, over_positions(self.skip(features), x), self.upsample(x))
 
 
@@ -119,7 +111,7 @@ class UNet(Network):
         _check_shape(in_channels, channels, groups, dim, patch)
         if sequence_features and not any(attentions):
             raise ValueError(f"sequence_features is {sequence_features} and no level attends: set some attentions")
-        self.patch = patch
+        self.dim, self.patch = dim, patch
         self.multiple = patch * prod(factors)
         self.takes = {
             "vector": vector_features > 0,
@@ -168,17 +160,21 @@ class UNet(Network):
         features = self.time(time, None if self.vector is None else self.vector(vector))
         features = F.silu(features)  # what every modulation and skip reads of them
 
-        x = fold(x, self.patch)
+        x = self._fold(x)
         # Only the first level's way in sees the condition: its skip carries the noisy input alone.
-        inward = x if channels is None else torch.cat([x, fold(channels, self.patch)], dim=1)
+        inward = x if channels is None else torch.cat([x, self._fold(channels)], dim=1)
         levels = cast(list[Level], list(self.levels))
         outsides: list[Tensor] = []
         for level in levels:
             outsides.append(x if self.gate is None or outsides else self.gate(x, features))
-            x = inward = level.enter(inward, features, sequence)
+            x = inward = self.step(level.enter, inward, features, sequence)
         for level in reversed(levels):
-            x = level.leave(x, outsides.pop(), features, sequence)
-        return unfold(x, self.patch)
+            x = self.step(level.leave, x, outsides.pop(), features, sequence)
+        return unfold(x.squeeze(2).contiguous() if x.ndim > self.dim + 2 else x, self.patch)
+
+    def _fold(self, x: Tensor) -> Tensor:
+        """Patches as channels, in the layout that the layers like best."""
+        return lay_out(fold(x, self.patch)) if self.dim == 1 else x
 
     def _check_conditions(self, **conditions: Tensor | None) -> None:
         for name, given in conditions.items():

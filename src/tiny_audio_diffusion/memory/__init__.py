@@ -1,0 +1,1 @@
+"""Memory: how much training and sampling take."""
