@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +22,7 @@ def read(path: str | Path | None, names: Iterable[str], *, origin: str) -> Weigh
         raise FileNotFoundError(f"{path} is no file: download {origin}")
     try:
         if path.suffix == ".safetensors":
-            content = load_file(path)
+            content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
             content = content.get("model", content) if isinstance(content, dict) else {}
