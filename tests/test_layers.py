@@ -58,6 +58,13 @@ def test_attention_head_by_head(queries: int, keys: int, dtype: torch.dtype, ato
     check_same(by(attend), by(F.scaled_dot_product_attention), inputs, atol=atol)
 
 
+def test_attention_of_long_sequences_without_gradients() -> None:
+    query, key, value = (torch.randn(1, 2, 520, 16) for _ in range(3))
+    with torch.no_grad():
+        ours = attend(query, key, value)
+    torch.testing.assert_close(ours, F.scaled_dot_product_attention(query, key, value), rtol=1e-5, atol=1e-5)
+
+
 def test_projection() -> None:
     linear, tokens = nn.Linear(12, 20, bias=False), torch.randn(2, 7, 12)
     check_same(Projection.apply, F.linear, [tokens, linear.weight.detach()])

@@ -9,22 +9,24 @@ from torch.autograd.function import once_differentiable
 
 from tiny_audio_diffusion.network.layout import multiplies, product
 
-# Below, the heads one after the other cost more in calls than they save. Milliseconds for 8 heads of 64 features on two
-# cores of an AMD EPYC, ours against torch's fused kernel, forward | forward and backward:
-#   tokens      float32               bfloat16
-#   1024     7.8 : 12.2            5.0 : 12.5
-#    512     2.1 :  3.2            1.4 :  3.4
-#    256     0.7 :  0.8            0.5 :  0.8
-LEAST_SCORES = 256 * 256
+# Scores of a head, [queries, keys], from which on one head after the other is faster than torch's fused kernel. In
+# milliseconds for 8 heads of 64 features on two cores of an AMD EPYC, ours : fused,
+#            float32                          bfloat16
+#   tokens   forward       and backward       forward       and backward
+#   1024     8.6 : 12.9    50.8 : 44.7        5.1 : 12.9    19.9 : 32.6
+#    512     3.0 : 3.4     11.4 : 11.9        1.6 : 3.4      5.3 : 9.9
+#    256     1.2 : 0.9      4.1 : 3.1         0.7 : 0.9      2.5 : 3.1
+LEAST_SCORES = {torch.float32: 512**2, torch.bfloat16: 256**2}
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(query keyᵀ / √features) value, for each of the heads: [B, heads, N, features]."""
-    scores = query.shape[-2] * key.shape[-2]
-    plain = query.dtype in (torch.float32, torch.bfloat16)
-    if plain and scores >= LEAST_SCORES and multiplies(query):
-        return HeadByHead.apply(query, key, value)
-    return F.scaled_dot_product_attention(query, key, value)
+    least = LEAST_SCORES.get(query.dtype)
+    if least is None or query.shape[-2] * key.shape[-2] < least or not multiplies(query):
+        return F.scaled_dot_product_attention(query, key, value)
+    if query.dtype == torch.float32 and torch.is_grad_enabled():  # its way back is the slower one
+        return F.scaled_dot_product_attention(query, key, value)
+    return HeadByHead.apply(query, key, value)
 
 
 class HeadByHead(torch.autograd.Function):
@@ -50,12 +52,12 @@ class HeadByHead(torch.autograd.Function):
         scale = query.shape[-1] ** -0.5
         for place in _heads(query):
             shares = _shares(query[place], key[place])
-            to_value[place] = product(shares.T, gradient[place].T)
+            to_value[place] = shares.T @ gradient[place]  # as a `product` it would take a transposed copy
             # of the scores: shares * (change - sum(shares * change)), the sum over the keys
             change = product(gradient[place], value[place])
             change = torch._softmax_backward_data(change, shares, -1, shares.dtype)
             to_query[place] = product(change, key[place].T).mul_(scale)
-            to_key[place] = product(change.T, query[place].T).mul_(scale)
+            to_key[place] = (change.T @ query[place]).mul_(scale)
         return to_query, to_key, to_value
 
 

@@ -68,7 +68,7 @@ def product(one: Tensor, other: Tensor) -> Tensor:
 
 def multiplies(x: Tensor) -> bool:
     """Whether `product` is there for tensors like x; a compiler chooses by itself."""
-    return x.device.type == "cpu" and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling()
+    return not torch.compiler.is_compiling() and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
 class Projection(torch.autograd.Function):
