@@ -16,6 +16,11 @@ def main(config: DictConfig) -> None:
         from tiny_audio_diffusion.finetune import adopt
 
         config = adopt(config)
+    if config.estimate:
+        from tiny_audio_diffusion.memory.report import show
+
+        show(config)
+        return
     # What is wrong with the sounds is told before Lightning, which takes seconds to load.
     dataset = hydra.utils.instantiate(config.datamodule.dataset)
 

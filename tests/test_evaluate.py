@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from playwright.sync_api import expect
 
 import evaluate as script
 from tiny_audio_diffusion import command, metrics
+from tiny_audio_diffusion.embedder import classifier
 from tiny_audio_diffusion.evaluation import charts, evaluate, glossary, request, tasks
 from tiny_audio_diffusion.evaluation.copies import Copies
 from tiny_audio_diffusion.evaluation.measures import Measure, Value
@@ -141,6 +143,24 @@ def test_classes_are_judged_one_by_one(judged: Judge, tmp_path: Path) -> None:
     low, high = (report["classes"][name]["generated"]["value"] for name in ("low", "high"))
     assert high > low + 20
     assert report["classes"]["low"]["sounds"]["generated"] == 8
+
+
+def test_a_classifier_says_which_class_where_folders_do_not(
+    judged: Judge, real: Path, fresh: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network = classifier.ClassifierNetwork(3)
+    with torch.no_grad():
+        network.classes.weight.zero_()
+        network.classes.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))  # it hears a tom in everything
+    names = ["kick", "tom", classifier.NONE]
+    path = tmp_path / "my ears.safetensors"
+    classifier.write(path, network, classes=names, sampling_rate=RATE, accuracy={})
+    report = judged("embedder=classifier", f"embedder.path='{path}'", reference=real, generated=fresh)
+    assert report["classes_by"] == "classifier"
+    assert report["classes"].keys() == {"tom"}
+    assert report["classes"]["tom"]["sounds"] == {"generated": 24, "real": 24}
+    assert {row["class"] for row in report["sounds"]} == {"tom"}
 
 
 # The split.
@@ -344,7 +364,7 @@ def test_ctrl_c_leaves_no_half_report(real: Path, fresh: Path, tmp_path: Path, m
     with pytest.raises(SystemExit) as stopped:
         run_here(monkeypatch, f"reference={real}", f"generated={fresh}", f"out={tmp_path / 'report'}")
     assert stopped.value.code == 130
-    assert not list((tmp_path / "report").iterdir())
+    assert not (tmp_path / "report").exists()
 
 
 def test_generation_is_asked_for_as_generate_py_would_be(tmp_path: Path) -> None:
@@ -357,6 +377,31 @@ def test_generation_is_asked_for_as_generate_py_would_be(tmp_path: Path) -> None
 
 
 # The page.
+
+
+class Nesting(HTMLParser):
+    """Follows which elements are open."""
+
+    ALONE = ("meta", "link", "img", "wbr", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.ALONE:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, self.getpos()
+
+
+def test_what_is_opened_is_closed(judged: Judge, real: Path, fresh: Path, tmp_path: Path) -> None:
+    judged(reference=real, generated=fresh)
+    nesting = Nesting()
+    nesting.feed((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    nesting.close()
+    assert nesting.open == []
 
 
 def test_a_played_sound_is_the_sound_without_its_silence() -> None:

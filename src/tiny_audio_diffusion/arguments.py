@@ -10,10 +10,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 PATHS = {
     *("datamodule.dataset.path", "datamodule.dataset.index", "ckpt", "init", "out"),
     *("input", "second", "keep", "manifest"),
-    *("reference", "generated", "training", "embedder.path"),
+    *("reference", "generated", "training", "embedder.path", "callbacks.evaluate.embedder.path"),
     *("logs_dir", "data_dir", "run_folder", "hydra.run.dir"),
 }
 BESIDE_A_MANIFEST = {"manifest", "ckpt", "input", "second", "out", "overwrite", "device", "allow_pickle", "logs_dir"}
+WITHOUT_A_FOLDER = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
 HYDRA_FLAGS = re.compile(
     r"-(h|c|p|r|m|i|sc|cp|cn|cd)|"
     r"--(help|hydra-help|version|cfg|resolve|package|run|multirun|shell-completion|info|experimental-rerun|config-\w+)"
@@ -28,6 +29,8 @@ def for_training(arguments: Sequence[str], *, experiments: Sequence[str]) -> lis
     arguments = _checked(arguments, {"noise": ["schedule@noise"], "ladder": ["schedule@ladder"]})
     if not asked and (not chosen or chosen[-1].lower() in ("", "null")):
         raise ValueError(f"no experiment is chosen: add one of exp={', exp='.join(experiments)}")
+    if _asks_for_memory(arguments):
+        return [*(each for each in arguments if _key(each) != "hydra.run.dir"), *WITHOUT_A_FOLDER]
     return arguments if is_first_process() else [*arguments, *_beside_the_first(arguments)]
 
 
@@ -56,6 +59,17 @@ def is_first_process() -> bool:
     """Whether this is the first of all processes: by torchrun's rank, else by Slurm's, the node's and Lightning's."""
     names = ["RANK"] if os.environ.get("RANK") else ["SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"]
     return not any(int(os.environ.get(name) or 0) for name in names)
+
+
+def _asks_for_memory(arguments: Sequence[str]) -> bool:
+    """Whether nothing is trained: estimate=true, or a device; limit= and pick= are about that alone."""
+    given = {_key(argument): _value(argument).lower() for argument in arguments}
+    if given.get("estimate", "false") not in ("", "false", "null"):
+        return True
+    for key in ("limit", "pick"):
+        if given.get(key, "null") not in ("", "false", "null"):
+            raise ValueError(f"{key}= is about memory and trains nothing: add estimate=true, or leave it out")
+    return False
 
 
 def _beside_the_first(arguments: Sequence[str]) -> list[str]:

@@ -100,7 +100,8 @@ def _message(error: BaseException) -> str | None:
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):  # a GPU, the CPU
         return (
             "out of memory: take fewer sounds at a time with a smaller batch_size=, or shorter ones; in training "
-            "batch_size=4 accumulate_grad_batches=4 learns from as many sounds per step as batch_size=16"
+            "batch_size=4 accumulate_grad_batches=4 learns from as many sounds per step as batch_size=16, and train.py "
+            "with estimate=true limit=2GiB pick=true finds settings that fit (docs/memory.md)"
         )
     cause = error.__cause__
     if isinstance(error, HydraException) and cause is not None:  # Hydra wraps what a constructor said

@@ -110,7 +110,7 @@ def initialise(module: Module, config: DictConfig) -> list[str]:
         lines.append("training begins with the weights in training, the average with the averaged ones")
     if config.channels != model.config.channels:
         lines.append(_told(model.config.channels, config.channels))
-    frozen = _frozen(module, config.freeze)
+    frozen = frozen_names(module, config.freeze)
     for name in frozen:
         module.get_parameter(name).requires_grad_(False)
     if frozen:
@@ -141,7 +141,7 @@ def _fitting(weights: Mapping[str, Tensor], model: Model, module: Module, *, cha
     return found
 
 
-def _frozen(module: Module, patterns: str | Sequence[str]) -> list[str]:
+def frozen_names(module: Module, patterns: str | Sequence[str]) -> list[str]:
     """The names of the parameters that patterns mean."""
     names = [name for name, _ in module.named_parameters()]
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)

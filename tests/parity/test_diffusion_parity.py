@@ -58,7 +58,7 @@ def test_fifty_step_sample() -> None:
 
 
 def test_decay_table() -> None:
-    average = ExponentialAverage(beta=0.995, power=0.7)
+    average = ExponentialAverage(beta=0.995, power=0.7, device=None)
     upstream = EMA(torch.nn.Linear(1, 1), beta=0.995, power=0.7)
     table = {101: 0, 102: 0.384428, 112: 0.824380, 200: 0.960189, 1000: 0.991449, 2000: 0.994932, 10000: 0.995}
     for step, decay in table.items():

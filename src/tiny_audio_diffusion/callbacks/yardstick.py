@@ -1,13 +1,12 @@
 """Too early, or broken? Counts the sounds seen and says at each validation where a recorded run was by then."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from tiny_audio_diffusion import pace
-from tiny_audio_diffusion.command import say
+from tiny_audio_diffusion.command import ROOT, say
 from tiny_audio_diffusion.module import Module
 
 RISE = 1.05  # times the best validation loss is more than chance
@@ -17,11 +16,11 @@ PATIENCE = 3  # validations without a new best, before a rise is told
 class Yardstick(pl.Callback):
     """Logs `sounds_seen` and `learning_rate` and, beside `valid_loss`, `valid_loss_expected`: the recorded run's.
 
-    `recorded` is a file of `utils/record_pace.py`; an experiment without one has no expectation.
+    `recorded` is a file of `utils/record_pace.py`, seen from the project; an experiment without one has no expectation.
     """
 
     def __init__(self, *, recorded: str) -> None:
-        self.file = Path(recorded)
+        self.file = ROOT / recorded
         self.pace: pace.Pace | None = None
         self.seen = 0
         self.best, self.best_seen, self.since_best = float("inf"), 0, 0

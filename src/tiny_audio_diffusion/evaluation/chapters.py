@@ -9,7 +9,6 @@ from tiny_audio_diffusion.evaluation import charts, glossary
 from tiny_audio_diffusion.evaluation.glossary import number
 from tiny_audio_diffusion.evaluation.judge import Result
 from tiny_audio_diffusion.evaluation.measures import Measure, Value
-from tiny_audio_diffusion.evaluation.players import Players
 from tiny_audio_diffusion.evaluation.report import versions
 from tiny_audio_diffusion.evaluation.table import typical
 from tiny_audio_diffusion.evaluation.verdict import with_interval
@@ -17,6 +16,12 @@ from tiny_audio_diffusion.evaluation.verdict import with_interval
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": "near the real sounds is best"}
 SHARES = ("precision", "recall", "density", "coverage")
 KEYS = '<p class="keys"><span class="key made">generated</span><span class="key real">real, measured alike</span></p>'
+
+CLASSES = {
+    "folders": "The folders say which class a sound is of. Small classes have wide ranges: read these, not the number.",
+    "classifier": "A classifier says which class each sound is of, on both sides. Small classes have wide ranges: "
+    "read these, not the number.",
+}
 
 
 def title(about: dict[str, Any]) -> str:
@@ -35,7 +40,8 @@ def opening(result: Result, about: dict[str, Any]) -> str:
     kernel = result.measures[0]
     ends = charts.scale([kernel.generated, kernel.real])
     words = escape(verdict.detail)
-    doubts = "".join(f"<li>{escape(doubt)}.</li>" for doubt in [*result.doubts, *_left_out(about)])
+    notes = [*_off(result), *result.doubts, *_left_out(about)]
+    doubts = "".join(f"<li>{escape(note)}.</li>" for note in notes)
     rows = "".join(
         f"<dt>{name}</dt><dd>{charts.track(made, real, ends, words=words)}</dd>"
         for name, made, real in (("Generated", kernel.generated, None), ("Real", None, kernel.real))
@@ -55,6 +61,16 @@ def opening(result: Result, about: dict[str, Any]) -> str:
         + (f'<ul class="doubts">{doubts}</ul>' if doubts else "")
         + "</section>"
     )
+
+
+def _off(result: Result) -> list[str]:
+    """Which signals drift, with their usual values."""
+    off = []
+    for signal in (each for each in result.signals if each.is_off):
+        entry = glossary.SIGNALS[signal.name]
+        made, real = (number(typical(values, signal.name), entry) for values in (signal.generated, signal.real))
+        off.append(f"{entry.title.lower()} ({made}, real {real})")
+    return [f"Off: {', '.join(off)}"] if off else []
 
 
 def _left_out(about: dict[str, Any]) -> list[str]:
@@ -120,7 +136,7 @@ def classes(result: Result) -> str:
     )
     heads = ("Class", "Generated sounds", "Real sounds", "Kernel distance", "Real", "Side by side")
     return (
-        '<section><h2>Class by class</h2><div class="scroll"><table><thead><tr>'
+        f'<section><h2>Class by class</h2><p>{CLASSES[result.labels.source]}</p><div class="scroll"><table><thead><tr>'
         + "".join(f'<th scope="col">{head}</th>' for head in heads)
         + f"</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
@@ -129,60 +145,6 @@ def classes(result: Result) -> str:
 def _words(generated: Value | None, real: Value | None) -> str:
     entry = glossary.MEASURES["kernel_distance"]
     return f"generated {with_interval(generated, entry)}, real {with_interval(real, entry)}"
-
-
-def sounds(result: Result, players: Players, *, shown: int) -> str:
-    """Those nearest to real sounds and those furthest from them, to listen to."""
-    if not shown:
-        return ""
-    order = result.nearest.argsort(stable=True).tolist()
-    count = min(shown, len(order) // 2)
-    usual = result.real_nearest.quantile(0.5).item(), result.real_nearest.quantile(0.95).item()
-    grids = "".join(
-        f'<h3>{name}</h3><div class="grid">{"".join(_card(result, players, place) for place in places)}</div>'
-        for name, places in (
-            ("Furthest from real sounds", order[::-1][:count]),
-            ("Nearest to real sounds", order[:count]),
-        )
-    )
-    return (
-        "<section><h2>Listen</h2><p>By their distance to the nearest held-out real sound. Half of the real sounds have "
-        f"another within {usual[0]:.2f}, and 95 of 100 within {usual[1]:.2f}.</p>{grids}</section>"
-    )
-
-
-def _card(result: Result, players: Players, place: int) -> str:
-    figures = {each.name: number(each.generated[place].item(), glossary.SIGNALS[each.name]) for each in result.signals}
-    facts = [f"distance {result.nearest[place].item():.2f}", f"peak {figures['peak']} · tail {figures['tail']}"]
-    badge = "copy" if result.copies.flags[place] else ""
-    return players.card("generated", result.generated, place, facts=facts, badge=badge)
-
-
-def copies(result: Result, players: Players, *, shown: int) -> str:
-    """The generated sounds that are most like a training sound, each beside it."""
-    found, near = result.copies, result.copies.nearest
-    if not shown:
-        return ""
-    pairs = []
-    for place in found.closest(shown):
-        original, shift = int(near.index[place]), 1000 * abs(near.shift_seconds[place].item())
-        alike = f"similarity {near.similarity[place].item():.3f}"
-        badge = "copy" if found.flags[place] else ""
-        pairs.append(
-            '<div class="pair">'
-            + players.card("generated", result.generated, place, facts=["generated", alike], badge=badge)
-            + players.card(
-                "training", result.training, original, facts=["training", f"begins {shift:+.1f} ms".replace("-", "−")]
-            )
-            + "</div>"
-        )
-    return (
-        "<section><h2>Learned or copied?</h2><p>The generated sounds that are most like a training sound, each beside "
-        f"it. Similarity compares waveforms, wherever they begin and however loud they are: 1 is the same sound. From "
-        f"{found.limit:.3f} on a sound counts as a copy; real sounds that were not trained on reach "
-        f"{found.baseline.median().item():.3f} in the middle and {found.baseline.max().item():.3f} at most.</p>"
-        f'<div class="pairs">{"".join(pairs)}</div></section>'
-    )
 
 
 def signals(result: Result) -> str:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from tiny_audio_diffusion import metrics
 from tiny_audio_diffusion.embedder import Embedder
-from tiny_audio_diffusion.evaluation import classes, measures, signals, verdict
+from tiny_audio_diffusion.evaluation import measures, signals, verdict
+from tiny_audio_diffusion.evaluation.classes import ClassRow, Labels, by_class, labels_of
 from tiny_audio_diffusion.evaluation.copies import Copies, baseline, find_copies
 from tiny_audio_diffusion.evaluation.measures import Measure, Sets
 from tiny_audio_diffusion.evaluation.signals import Signal
@@ -30,8 +31,8 @@ class Result:
     measures: list[Measure]
     copies: Copies
     signals: list[Signal]
-    classes: list[classes.ClassRow]
-    made_labels: list[str]
+    classes: list[ClassRow]
+    labels: Labels
     nearest: Tensor  # distance of each generated sound to the nearest held-out real one
     real_nearest: Tensor  # of the real sounds of the one half to the nearest of the other
 
@@ -54,7 +55,7 @@ def judge(
     found = measures.measure(sets)
     copies = find_copies(generated, training or reference, baseline(reference, parts, training))
     held_out = reference.take(parts.held_out)
-    labels = generated.labels
+    labels = labels_of(held_out, generated, embedder)
     return Result(
         reference,
         generated,
@@ -65,7 +66,7 @@ def judge(
         found,
         copies,
         signals.compare(reference.take(parts.space), held_out, generated),
-        classes.by_class(sets.held_out, made, held_out.labels, labels, seed=seed),
+        by_class(sets.held_out, made, labels, seed=seed),
         labels,
         metrics.nearest_distance(made.sounds, sets.held_out.sounds),
         metrics.nearest_distance(second.sounds, first.sounds),

@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tiny_audio_diffusion.evaluation import chapters
+from tiny_audio_diffusion.evaluation import chapters, listening
 from tiny_audio_diffusion.evaluation.judge import Result
 from tiny_audio_diffusion.evaluation.players import Players
 
@@ -24,8 +24,8 @@ def page(result: Result, about: dict[str, Any], *, shown: int) -> str:
             chapters.opening(result, about),
             chapters.numbers(result),
             chapters.classes(result),
-            chapters.sounds(result, players, shown=shown),
-            chapters.copies(result, players, shown=shown),
+            listening.sounds(result, players, shown=shown),
+            listening.copies(result, players, shown=shown),
             chapters.signals(result),
             chapters.background(result, about),
         ]

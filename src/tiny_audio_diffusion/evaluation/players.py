@@ -12,7 +12,7 @@ from torch import Tensor
 from tiny_audio_diffusion import picture
 from tiny_audio_diffusion.evaluation.sounds import Sounds
 
-LONGEST_SECONDS = 10.0  # that are played
+LONGEST_SECONDS = 4.0  # that are played
 SHORTEST_SECONDS = 0.05
 INAUDIBLE = 2**-15  # what 16 bits cannot hold
 

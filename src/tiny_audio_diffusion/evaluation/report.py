@@ -48,6 +48,7 @@ def report(result: Result, about: dict[str, Any]) -> dict[str, Any]:
             }
             for row in result.classes
         },
+        "classes_by": result.labels.source or None,
         "sounds": _sounds(result),
         "split": {
             name: [result.reference.names[place] for place in getattr(result.parts, name)]
@@ -86,7 +87,7 @@ def _sounds(result: Result) -> list[dict[str, Any]]:
     return [
         {
             "file": name,
-            "class": result.made_labels[place],
+            "class": result.labels.generated[place],
             "nearest_real": _round(result.nearest[place].item()),
             "training_file": result.training.names[int(near.index[place])],
             "similarity": _round(near.similarity[place].item()),

@@ -22,7 +22,7 @@ def table(result: Result) -> str:
         "\n".join(textwrap.wrap(result.verdict.sentence, WIDTH)),
         _lines("", "generated", "real", [_measure(measure) for measure in result.measures]),
         _copies(result),
-        _lines("signal", "generated", "real", _signals(result), "drift"),
+        _lines("signal", "generated", "real", _signals(result), "drift") + _legend(result),
     ]
     if result.classes:
         sections.append(_lines("class", "kernel distance", "real", _classes(result), "sounds"))
@@ -67,6 +67,11 @@ def _signals(result: Result) -> Sequence[tuple[str, ...]]:
         generated, real = (number(typical(values, signal.name), entry) for values in (signal.generated, signal.real))
         rows.append((entry.title, generated, real, number(signal.drift, entry) + (" !" if signal.is_off else "  ")))
     return rows
+
+
+def _legend(result: Result) -> str:
+    marked = any(signal.is_off for signal in result.signals)
+    return "\n! plainly more than one half of the real sounds drifts from the other" if marked else ""
 
 
 def typical(values: Tensor, name: str) -> float:

@@ -33,34 +33,44 @@ def evaluate(config: DictConfig) -> Path:
         training = look(request.folders(config.training), name="training", most=config.most, silent_too=False)
     preparation = _preparation(config)
     folder = request.open_folder(config)
-    made = config.generated
-    if config.ckpt:
-        made = generate(request.generation(config, folder / request.SOUNDS))
-    generated = look(request.folders(made), name="generated", most=config.most, silent_too=True)
-    transforms = _transforms(config, generated, preparation)
-    started = time.monotonic()
-    result = judge(
-        read(reference, transforms, as_trained=True),
-        read(generated, transforms, as_trained=False),
-        embedder,
-        training=read(training, transforms, as_trained=True) if training else None,
-        seed=config.seed,
-    )
-    about = {
+    try:
+        made = config.generated
+        if config.ckpt:
+            made = generate(request.generation(config, folder / request.SOUNDS))
+        generated = look(request.folders(made), name="generated", most=config.most, silent_too=True)
+        transforms = _transforms(config, generated, preparation)
+        print(f"comparing {len(generated.paths)} generated sounds with {len(reference.paths)} real ones …")
+        started = time.monotonic()
+        result = judge(
+            read(reference, transforms, as_trained=True),
+            read(generated, transforms, as_trained=False),
+            embedder,
+            training=read(training, transforms, as_trained=True) if training else None,
+            seed=config.seed,
+        )
+        about = _about(config, reference, generated, training)
+        about |= {"compared": _compared(transforms, preparation)}
+        _write(folder, result, about | {"seconds_taken": round(time.monotonic() - started, 2)}, shown=config.shown)
+    finally:
+        if not any(folder.iterdir()):  # nothing came of it
+            folder.rmdir()
+    return folder
+
+
+def _about(config: DictConfig, reference: Found, generated: Found, training: Found | None) -> dict[str, Any]:
+    """Where the sounds are from, and what was asked."""
+    return {
         "reference": _describe(reference),
         "generated": _describe(generated),
         "training": training and _describe(training),
-        "compared": {
-            "seconds": round(transforms.seconds, 6),
-            "sampling_rate": transforms.sampling_rate,
-            "channels": transforms.channels,
-            **preparation,
-        },
         "settings": OmegaConf.to_container(config, resolve=True),
-        "seconds_taken": round(time.monotonic() - started, 2),
     }
-    _write(folder, result, about, shown=config.shown)
-    return folder
+
+
+def _compared(transforms: Transforms, preparation: dict[str, Any]) -> dict[str, Any]:
+    """What all sounds were brought to."""
+    form = {"sampling_rate": transforms.sampling_rate, "channels": transforms.channels}
+    return {"seconds": round(transforms.seconds, 6)} | form | preparation
 
 
 def _write(folder: Path, result: Result, about: dict[str, Any], *, shown: int) -> None:

@@ -7,6 +7,12 @@ from tiny_audio_diffusion.evaluation.copies import Copies
 from tiny_audio_diffusion.evaluation.measures import Measure, Value
 
 MANY_COPIES = 0.05  # share
+SENTENCES = {
+    "good": "The generated sounds cannot be told from the held-out real ones by this measure.",
+    "fair": "The generated sounds can be told from the held-out real ones, though not by much: "
+    "two parts of these may lie as far apart by chance.",
+    "poor": "The generated sounds are further from the held-out real ones than those are from each other.",
+}
 
 
 @dataclass(frozen=True)
@@ -20,24 +26,19 @@ class Verdict:
 
 def judge(kernel: Measure, copies: Copies) -> Verdict:
     """From the two intervals of the kernel distance, and the copies, which it does not see."""
+    tone = tone_of(kernel)
+    if copies.share > MANY_COPIES:
+        return Verdict("poor", f"{SENTENCES[tone]} And {_copies(copies)} Distances do not see that.", _detail(kernel))
+    return Verdict(tone, SENTENCES[tone], f"{_detail(kernel)} {_copies(copies)}")
+
+
+def tone_of(kernel: Measure) -> str:
+    """Whether the distance may be 0; if not, whether parts of the real sounds may lie as far apart."""
     assert kernel.generated.low is not None
     assert kernel.real.high is not None
     if kernel.generated.low <= 0:
-        tone, sentence = "good", "The generated sounds cannot be told from the held-out real ones by this measure."
-    elif kernel.generated.low <= kernel.real.high:
-        tone = "fair"
-        sentence = (
-            "The generated sounds can be told from the held-out real ones, but chance alone may put as much between "
-            "two halves of these."
-        )
-    else:
-        tone = "poor"
-        sentence = "The generated sounds are further from the held-out real ones than those are from each other."
-    if copies.share > MANY_COPIES:
-        tone = "poor"
-        sentence += f" And {_copies(copies)} Distances do not see that."
-        return Verdict(tone, sentence, _detail(kernel))
-    return Verdict(tone, sentence, f"{_detail(kernel)} {_copies(copies)}")
+        return "good"
+    return "fair" if kernel.generated.low <= kernel.real.high else "poor"
 
 
 def _detail(kernel: Measure) -> str:

@@ -142,9 +142,12 @@ def _closely(sounds: Tensor, short: Tensor, partners: Tensor, reach: int) -> tup
 
 
 def _kept(audio: Tensor, reach: int) -> Tensor:
-    """The energy that stays within the length when a sound moves −reach to reach samples ahead, at least SHARED."""
+    """The energy that stays within the length when a sound moves −reach to reach samples ahead, at least SHARED.
+
+    Moves beyond a third of the reach count as that: without all of its attack, a kick is like many others.
+    """
     length = audio.shape[-1]
     energy = torch.nn.functional.pad(audio.double().square().sum(dim=1).cumsum(dim=1), (1, 0))  # before each sample
-    shift = torch.arange(-reach, reach + 1, device=audio.device)
+    shift = torch.arange(-reach, reach + 1, device=audio.device).clamp(-reach // 3, reach // 3)
     last, first = (length + shift).clamp(0, length), shift.clamp(0, length)
     return (energy[:, last] - energy[:, first]).clamp(min=SHARED).float()
