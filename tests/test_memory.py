@@ -121,6 +121,7 @@ def test_an_average_on_the_host_takes_nothing_of_a_gpu() -> None:
     there, away = (estimate(tiny(f"callbacks.average.device={place}"), device="cuda") for place in ("null", "cpu"))
     assert away.kinds["average"] == 0
     assert away.total == there.total - there.kinds["average"]
+    assert estimate(tiny("trainer.memory=low"), device="cuda").kinds["average"] == 0
     on_cpu = estimate(tiny("callbacks.average.device=cpu"), device="cpu")
     assert on_cpu.kinds["average"] > 0
 

@@ -4,7 +4,8 @@
 
 A fifth of the sounds is held out by the hash of their names, as in every training; each size is a subset of the next.
 Every size trains for the same number of steps, in a process of its own; runs that are finished are not trained again.
-`valid_loss` has two columns because a model that learns its sounds by heart has its best validation behind it.
+`valid_loss` has two columns because a model that learns its sounds by heart has its best validation behind it;
+copies are generated sounds that are one of the training sounds (docs/evaluate.md).
 """
 
 import argparse
@@ -15,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import machine
-from compare_recipes import ROOT, Judge, run_folder, train
+from compare_recipes import ROOT, Judge, file_name, run_folder, train
 
-from tiny_audio_diffusion import command
+from tiny_audio_diffusion import command, metrics
 from tiny_audio_diffusion.data import order
 from tiny_audio_diffusion.data.scan import EXTENSIONS
 
-HELD_OUT = 0.2
+HELD_OUT, RATE = 0.2, 44100
 
 
 def main() -> None:
@@ -43,7 +44,8 @@ def main() -> None:
         train(f"{size} sounds", ["exp=one_shots"], arguments)
     judge = Judge(whole)
     for size in sorted(arguments.sizes):
-        rows.append({"sounds": size} | row(f"{size} sounds", judge, whole))
+        arguments.folder = subset(whole.folder, size, arguments.out)
+        rows.append({"sounds": size} | row(f"{size} sounds", judge, Judge(arguments)))
         print(line(rows[-1]), flush=True)
     write(rows, whole)
 
@@ -67,25 +69,32 @@ def place(path: Path) -> float:
     return order.place(path.name)
 
 
-def row(name: str, judge: Judge, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What one training came to."""
-    folder = run_folder(name, arguments)
+def row(name: str, judge: Judge, own: Judge) -> dict[str, Any]:
+    """What one training came to, judged among all sounds; copies are those of its own sounds."""
+    folder = run_folder(name, judge.arguments)
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         losses = [float(values["valid_loss"]) for values in csv.DictReader(file) if values.get("valid_loss")]
     [figures] = judge.rows(name)
-    return figures | {"best_valid_loss": min(losses), "last_valid_loss": losses[-1]}
+    (label, choice), *_ = judge.samplers.items()
+    sounds = judge.sounds(folder / "checkpoints" / "last.ckpt", folder / "sounds" / file_name(label), choice)
+    nearest = metrics.nearest_sounds(sounds, own.training, RATE).similarity
+    usual = metrics.nearest_sounds(own.held_out, own.training, RATE).similarity
+    copies = int(metrics.is_copy(nearest, usual).sum())
+    return figures | {"best_valid_loss": min(losses), "last_valid_loss": losses[-1], "copies": copies}
 
 
 def line(values: dict[str, Any]) -> str:
     low, high = values["interval"]
     return (
         f"| {values['sounds']} | {values['best_valid_loss']:.3f} | {values['last_valid_loss']:.3f} "
-        f"| {values['kernel_distance']:.1f} | {low:.1f} to {high:.1f} | {values['tail']:.1f} dB |"
+        f"| {values['kernel_distance']:.1f} | {low:.1f} to {high:.1f} | {values['tail']:.1f} dB | {values['copies']} |"
     )
 
 
 def write(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
-    head = "| sounds | best valid_loss | last valid_loss | kernel distance | 95 % | tail |\n|---|---|---|---|---|---|\n"
+    head = (
+        "| sounds | best valid_loss | last valid_loss | kernel distance | 95 % | tail | copies |\n" + 7 * "|---" + "|\n"
+    )
     text = f"{arguments.steps} steps each, batch {arguments.batch_size}; {machine()}\n\n"
     (arguments.out / "sizes.md").write_text(text + head + "\n".join(map(line, rows)) + "\n")
     (arguments.out / "sizes.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")

@@ -19,7 +19,7 @@ from tiny_audio_diffusion.module import Module
 class _Average(WeightAveraging):
     def __init__(self, *, device: str | None) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=self._update)
-        self.place = device  # null: where the weights are
+        self.place = device  # null: where the weights are, or on the host with trainer.memory=low
         self.swapped = False
 
     def decay(self, step: int) -> float:
@@ -28,6 +28,8 @@ class _Average(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Fine-tuning goes on with the average that it has loaded; a checkpoint to go on from comes later and wins."""
+        if self.place is None and cast(Module, pl_module).diffusion.network.recompute:
+            self.place = "cpu"
         self._device = torch.device(self.place) if self.place else trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:

@@ -53,11 +53,12 @@ def smaller_batches(config: DictConfig) -> list[Settings]:
 
 def knobs(config: DictConfig, device: str) -> Iterator[Knob]:
     """What is not turned yet, besides the batch; the cheapest first."""
-    if config.trainer.get("memory", "low") != "low":
-        yield Knob({"trainer.memory": "low"}, "a step takes about a third longer")
+    normal = config.trainer.get("memory", "low") != "low"  # low does without the average on a GPU as well
     average = config.callbacks.get("average") or {}
-    if device == "cuda" and average.get("device", "cpu") != "cpu":
+    if device == "cuda" and normal and average.get("device", "cpu") != "cpu":
         yield Knob({"callbacks.average.device": "cpu"}, "a copy to the host after each step")
+    if normal:
+        yield Knob({"trainer.memory": "low"}, "a step takes about a third longer")
     if config.module.optimizer._target_ == "torch.optim.AdamW":
         yield Knob({"module.optimizer._target_": EIGHT_BITS}, "moments are rounded to bytes; slower steps")
     if precision_on(config, device) == "32-true":
