@@ -202,6 +202,8 @@ def main() -> None:
     for device, name in devices.items():
         print(f"\n{name} · torch {torch.__version__} · half precision is {half_of(device)}")
         cases = make_cases(device, compiled=arguments.compile, chosen=arguments.cases)
+        if all(case.is_original for case in cases):
+            raise SystemExit(f"no case of ours has {arguments.cases!r} in its name")
         report["devices"][device] = {"name": name}
         for section in SECTIONS:
             if section in arguments.only:
