@@ -37,10 +37,20 @@ MEASURES = {
         "Precision", "higher", 50,
         "The share of generated sounds that have a real sound near them: how many are plausible.",
     ),
+    "precision_margin": Entry(
+        "Precision, by how much", "higher", 30,
+        "How near generated sounds are to real ones, in octaves: 0 is as near as real ones to each other, −1 twice as "
+        "far. It goes on where the share is stuck at 0 or 1.",
+    ),
     "recall": Entry(
         "Recall", "higher", 50,
         "The share of real sounds that have a generated one near them: how much of the real variety is reached. "
         "A few sounds repeated, or a missing class, show here.",
+    ),
+    "recall_margin": Entry(
+        "Recall, by how much", "higher", 30,
+        "How near real sounds have generated ones, in octaves: 0 is as near as real ones to each other, −1 twice as "
+        "far.",
     ),
     "density": Entry(
         "Density", "", 50,

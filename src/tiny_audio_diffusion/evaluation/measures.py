@@ -11,6 +11,7 @@ from tiny_audio_diffusion.metrics.frechet import frechet_distance, frechet_infin
 from tiny_audio_diffusion.metrics.neighbours import diversity, neighbourhood
 
 NEIGHBOURS = 5
+OF_NEIGHBOURS = ("precision", "precision_margin", "recall", "recall_margin", "density", "coverage")
 ENOUGH_TO_EXTRAPOLATE = 4  # points a side for each dimension
 
 
@@ -102,7 +103,4 @@ def _neighbours(first: Features, real: Features, generated: Features) -> list[Me
     """Of equal numbers, because the neighbours of many sounds are nearer than those of few."""
     made, kept = (neighbourhood(first.sounds, some.sounds, k=NEIGHBOURS) for some in (generated, real))
     count = min(len(first), len(real))
-    return [
-        Measure(name, Value(getattr(made, name)), Value(getattr(kept, name)), count)
-        for name in ("precision", "recall", "density", "coverage")
-    ]
+    return [Measure(name, Value(getattr(made, name)), Value(getattr(kept, name)), count) for name in OF_NEIGHBOURS]
