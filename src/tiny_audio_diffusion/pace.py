@@ -75,6 +75,8 @@ class Pace:
             place = f"{run} was lower after {curve.sounds[0]:,} sounds"
             return f"{place}: something may be wrong, see docs/guide.md" if sounds > SLOW * curve.sounds[0] else place
         place = f"{run} was there after {round(reached):,}"
+        if sounds > curve.sounds[-1]:
+            place += f" and ended after {curve.sounds[-1]:,}"
         if sounds > SLOW * reached:
             return f"{place}: {sounds / reached:.1f} times slower, see docs/guide.md"
         return f"{place}: {'ahead of it' if SLOW * sounds < reached else 'on course'}"

@@ -44,7 +44,8 @@ class Sampling(pl.Callback):
         self.sampling_rate, self.channels, self.length = sampling_rate, channels, length
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero or self.count == 0:
+        stopped = getattr(trainer.checkpoint_callback, "stopped_by", None)  # whoever stops a run wants it to end soon
+        if trainer.sanity_checking or not trainer.is_global_zero or self.count == 0 or stopped:
             return
         try:
             self._sample(trainer, cast(Module, pl_module))

@@ -70,7 +70,7 @@ MEASURES = {
     "copies": Entry(
         "Copies", "lower", 1,
         "Generated sounds whose waveform is that of a training sound, moved or at another level. Beside it: how many "
-        "real sounds that were not trained on would be taken for copies.",
+        "real sounds would be taken for copies of others.",
     ),
 }  # fmt: skip
 SIGNALS = {

@@ -57,7 +57,7 @@ def copies(result: Result, players: Players, *, shown: int) -> str:
     return (
         "<section><h2>Learned or copied?</h2><p>The generated sounds that are most like a training sound, each beside "
         f"it. Similarity compares waveforms, wherever they begin and however loud they are: 1 is the same sound. From "
-        f"{found.limit:.3f} on a sound counts as a copy; real sounds that were not trained on reach "
+        f"{found.limit:.3f} on a sound counts as a copy; real sounds beside other real ones reach "
         f"{found.baseline.median().item():.3f} in the middle and {found.baseline.max().item():.3f} at most.</p>"
         f'<div class="pairs">{"".join(pairs)}</div></section>'
     )

@@ -13,7 +13,8 @@ class Split:
     """Places of the real sounds, by a hash of their files' names: the same in every evaluation and on every machine.
 
     `space` is half of them. The other half, `held_out`, is what generated sounds are compared with; its two halves,
-    compared with each other, show what perfect sounds would give.
+    compared with each other, show what perfect sounds would give. The sounds that a training of the same files
+    holds out come first in the order of that hash, and so are among the held-out ones.
     """
 
     space: list[int]
@@ -32,7 +33,7 @@ def split(names: Sequence[str], digests: Sequence[str]) -> Split:
     places: dict[str, float] = {}
     for name, digest in zip(names, digests, strict=True):
         places[digest] = min(place(name), places.get(digest, 1.0))
-    order = sorted(range(len(names)), key=lambda index: (places[digests[index]], digests[index], index))
+    order = sorted(range(len(names)), key=lambda index: (places[digests[index]], digests[index], index), reverse=True)
     copies = [digests[index] for index in order]
     half = _border(copies, len(order) // 2)
     quarter = _border(copies, half + (len(order) - half) // 2)

@@ -16,6 +16,7 @@ from tiny_audio_diffusion.evaluation.judge import Result, judge
 from tiny_audio_diffusion.evaluation.page import page
 from tiny_audio_diffusion.evaluation.report import report
 from tiny_audio_diffusion.evaluation.sounds import Found, longest_seconds, look, most_channels, read, usual_rate
+from tiny_audio_diffusion.evaluation.split import split
 from tiny_audio_diffusion.evaluation.table import table
 from tiny_audio_diffusion.generation import generate
 
@@ -28,6 +29,7 @@ def evaluate(config: DictConfig) -> Path:
     request.check(config)
     embedder = instantiate(config.embedder)
     reference = look(request.folders(config.reference), name="reference", most=config.most, silent_too=False)
+    split(reference.paths, [facts.digest for facts in reference.facts])  # refuses too few before a model makes any
     training = None
     if config.training:
         training = look(request.folders(config.training), name="training", most=config.most, silent_too=False)

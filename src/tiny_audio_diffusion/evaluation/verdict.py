@@ -28,7 +28,7 @@ def judge(kernel: Measure, copies: Copies) -> Verdict:
     """From the two intervals of the kernel distance, and the copies, which it does not see."""
     tone = tone_of(kernel)
     if copies.share > MANY_COPIES:
-        return Verdict("poor", f"{SENTENCES[tone]} And {_copies(copies)} Distances do not see that.", _detail(kernel))
+        return Verdict("poor", f"{_copies(copies)} Distances do not see that. {SENTENCES[tone]}", _detail(kernel))
     return Verdict(tone, SENTENCES[tone], f"{_detail(kernel)} {_copies(copies)}")
 
 

@@ -75,6 +75,8 @@ def table(config: DictConfig, found: Estimate) -> Iterator[str]:
     if found.device == "cuda":
         low, high = CONTEXT["cuda"]
         yield f"not counted: CUDA's context, {gib(low)} to {gib(high)}; workspaces of cuDNN; fragmentation"
+    else:
+        yield "not counted: the process itself, with Python, torch and prepared sounds"
 
 
 def verdict(found: Estimate, limit: int) -> str:
