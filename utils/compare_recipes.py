@@ -26,6 +26,7 @@ from tiny_audio_diffusion.trainer import best_precision
 from tiny_audio_diffusion.watch import Bar
 
 ROOT = Path(__file__).resolve().parents[1]
+HELD_OUT = 0.2  # of the sounds
 RECIPES = {
     "published": ["exp=drum_diffusion"],
     "one_shots": ["exp=one_shots"],
@@ -109,7 +110,7 @@ def train(name: str, overrides: list[str], arguments: argparse.Namespace) -> Non
     limit = [f"trainer.max_steps={arguments.steps}"] if arguments.steps else time_limit(arguments.minutes)
     common = [
         f"datamodule.dataset.path='{arguments.folder.resolve()}'",
-        "datamodule.validation_fraction=0.2",
+        f"datamodule.validation_fraction={HELD_OUT}",
         "datamodule.validation_count=16",
         f"batch_size={arguments.batch_size}",
         "accumulate_grad_batches=1",
@@ -142,7 +143,7 @@ class Judge:
         with initialize_config_dir(str(command.ROOT / "configs"), version_base="1.3"):
             config = compose("config", ["exp=one_shots", f"datamodule.dataset.path='{arguments.folder.absolute()}'"])
         dataset = instantiate(config.datamodule.dataset)
-        self.training, self.held_out = (dataset.audio(indices) for indices in dataset.sides(0.2))
+        self.training, self.held_out = (dataset.audio(indices) for indices in dataset.sides(HELD_OUT))
         features = metrics.log_mel(self.training, 44100)
         self.space = metrics.Standardise(features, dimensions=40)
         self.reference = self.space(metrics.log_mel(self.held_out, 44100))
@@ -206,8 +207,13 @@ def report(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     limit = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.steps} steps"
     text = f"{limit} each, batch {arguments.batch_size}, {arguments.sounds} sounds per sampler; {machine()}\n\n"
     name = "changes" if arguments.changes else "recipes"
-    (arguments.out / f"{name}.md").write_text(text + head + "\n".join(map(line, rows)) + "\n")
-    (arguments.out / f"{name}.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    save(arguments.out / name, text + head + "\n".join(map(line, rows)), rows)
+
+
+def save(path: Path, text: str, rows: list[dict[str, Any]]) -> None:
+    """The table as Markdown, and its numbers as JSON beside it."""
+    path.with_suffix(".md").write_text(text + "\n")
+    path.with_suffix(".json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

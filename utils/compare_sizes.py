@@ -10,19 +10,18 @@ copies are generated sounds that are one of the training sounds (docs/evaluate.m
 
 import argparse
 import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from benchmark import machine
-from compare_recipes import ROOT, Judge, file_name, run_folder, train
+from compare_recipes import HELD_OUT, ROOT, Judge, file_name, run_folder, save, train
 
 from tiny_audio_diffusion import command, metrics
 from tiny_audio_diffusion.data import order
 from tiny_audio_diffusion.data.scan import EXTENSIONS
 
-HELD_OUT, RATE = 0.2, 44100
+RATE = 44100
 
 
 def main() -> None:
@@ -96,8 +95,7 @@ def write(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
         "| sounds | best valid_loss | last valid_loss | kernel distance | 95 % | tail | copies |\n" + 7 * "|---" + "|\n"
     )
     text = f"{arguments.steps} steps each, batch {arguments.batch_size}; {machine()}\n\n"
-    (arguments.out / "sizes.md").write_text(text + head + "\n".join(map(line, rows)) + "\n")
-    (arguments.out / "sizes.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    save(arguments.out / "sizes", text + head + "\n".join(map(line, rows)), rows)
 
 
 if __name__ == "__main__":

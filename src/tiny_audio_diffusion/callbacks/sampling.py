@@ -18,6 +18,8 @@ class Sampling(pl.Callback):
     """Makes `count` sounds from the averaged weights when validation ends, from the same seeds each time.
 
     Must stand before the average among the callbacks: it swaps its weights back when validation ends.
+    No dataclass, which would spare subclasses their constructors: Hydra takes one among a Trainer's callbacks for a
+    configuration.
     """
 
     what = "sounds"  # that are missing when something fails

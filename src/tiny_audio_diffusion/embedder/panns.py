@@ -5,9 +5,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram
 
-from tiny_audio_diffusion.embedder.base import Embedder
 from tiny_audio_diffusion.embedder.pretrained import mono
-from tiny_audio_diffusion.embedder.published import read
+from tiny_audio_diffusion.embedder.published import Published
 
 ORIGIN = "Cnn14_mAP=0.431.pth, of record 3987831 on Zenodo (330 MB)"
 BLOCKS = 6
@@ -23,18 +22,14 @@ SMALLEST = 1e-10  # power
 SHORTEST = 32 * HOP_LENGTH  # samples: the blocks halve the frames five times
 
 
-class Panns(Embedder):
+class Panns(Published):
     """Hears what a sound is, hardly how clean it is."""
 
-    def __init__(self, *, path: str | None) -> None:
-        self.sampling_rate = SAMPLING_RATE
-        self.weights = read(path, PARAMETERS, origin=ORIGIN)
+    sampling_rate = SAMPLING_RATE
+    origin, parameters = ORIGIN, PARAMETERS
 
-    @torch.no_grad()
-    def embed(self, audio: Tensor) -> Tensor:
-        self.check(audio)
-        self.weights = {name: value.to(audio.device) for name, value in self.weights.items()}
-        return torch.cat([self._vectors(pictures(some)) for some in audio.float().split(16)])[:, None]
+    def vectors(self, audio: Tensor) -> Tensor:
+        return torch.cat([self._vectors(pictures(some)) for some in audio.split(16)])[:, None]
 
     def _vectors(self, signal: Tensor) -> Tensor:
         """Pictures [n, 1, frames, bands] to vectors [n, D]."""

@@ -1,7 +1,8 @@
 """Weights that others have published as a file, by the names that their parameters have there."""
 
 import pickle
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,29 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tiny_audio_diffusion.embedder.base import Embedder
+
 Weights = dict[str, Tensor]
+
+
+class Published(Embedder):
+    """An embedder of such weights."""
+
+    origin: str  # of the file
+    parameters: Sequence[str]  # their names in it
+
+    def __init__(self, *, path: str | None) -> None:
+        self.weights = read(path, self.parameters, origin=self.origin)
+
+    @torch.no_grad()
+    def embed(self, audio: Tensor) -> Tensor:
+        self.check(audio)
+        self.weights = {name: value.to(audio.device) for name, value in self.weights.items()}
+        return self.vectors(audio.float())
+
+    @abstractmethod
+    def vectors(self, audio: Tensor) -> Tensor:
+        """Sounds [N, C, L] to vectors [N, frames, D], with the weights on their device."""
 
 
 def read(path: str | Path | None, names: Iterable[str], *, origin: str) -> Weights:

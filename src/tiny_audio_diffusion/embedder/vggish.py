@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tiny_audio_diffusion.embedder.base import Embedder
 from tiny_audio_diffusion.embedder.pretrained import mono
-from tiny_audio_diffusion.embedder.published import read
+from tiny_audio_diffusion.embedder.published import Published
 
 ORIGIN = "vggish-10086976.pth, of release v0.1 of harritaylor/torchvggish on GitHub (290 MB)"
 CONVOLUTIONS, POOLED_AFTER = (0, 3, 6, 8, 11, 13), (0, 3, 8, 13)  # places in `features` of the published network
@@ -23,18 +22,14 @@ LOWEST, HIGHEST = 125.0, 7500.0  # Hz
 OFFSET = 0.01  # before the logarithm
 
 
-class Vggish(Embedder):
+class Vggish(Published):
     """Vectors before the last rectifier and without the whitening that the AudioSet release adds."""
 
-    def __init__(self, *, path: str | None) -> None:
-        self.sampling_rate = SAMPLING_RATE
-        self.weights = read(path, PARAMETERS, origin=ORIGIN)
+    sampling_rate = SAMPLING_RATE
+    origin, parameters = ORIGIN, PARAMETERS
 
-    @torch.no_grad()
-    def embed(self, audio: Tensor) -> Tensor:
-        self.check(audio)
-        self.weights = {name: value.to(audio.device) for name, value in self.weights.items()}
-        shown = pictures(audio.float())  # [N, pictures, frames, bands]
+    def vectors(self, audio: Tensor) -> Tensor:
+        shown = pictures(audio)  # [N, pictures, frames, bands]
         vectors = torch.cat([self._vectors(some) for some in shown.flatten(0, 1)[:, None].split(32)])
         return vectors.unflatten(0, shown.shape[:2])
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tiny_audio_diffusion import audio
 from tiny_audio_diffusion.command import ROOT
-from tiny_audio_diffusion.generation.request import LARGEST_SEED, LONGEST_SECONDS
+from tiny_audio_diffusion.generation.request import LONGEST_SECONDS, check_seed, check_switch, check_whole, folder
 
 JSON, PAGE, SOUNDS = "report.json", "report.html", "sounds"
 COUNT = 200  # sounds of a model, unless told otherwise
@@ -30,18 +30,15 @@ def check(config: DictConfig) -> None:
         raise ValueError(f"{given[0].replace('ladder', 'schedule')}= is for ckpt=, which makes the sounds first")
     _check_numbers(config)
     for name in ("overwrite", "allow_pickle"):
-        if type(config[name]) is not bool:
-            raise ValueError(f"{name} must be true or false, not {config[name]}")
-    if type(config.trim_silence) not in (bool, type(None)):
-        raise ValueError(f"trim_silence must be true or false, not {config.trim_silence}")
+        check_switch(name, config[name])
+    if config.trim_silence is not None:
+        check_switch("trim_silence", config.trim_silence)
 
 
 def _check_numbers(config: DictConfig) -> None:
     for name, least in LEAST.items():
-        if type(config[name]) is not int or config[name] < least:
-            raise ValueError(f"{name} must be a whole number, at least {least}, not {config[name]}")
-    if config.seed > LARGEST_SEED:
-        raise ValueError(f"seed must be at most {LARGEST_SEED}, not {config.seed}")
+        check_whole(name, config[name], least=least)
+    check_seed(config.seed)
     for name in ("seconds", "loudness", "peak"):
         value = config[name]
         if value is not None and type(value) not in (int, float):
@@ -57,9 +54,7 @@ def folders(value: Any) -> list[str]:
 
 def open_folder(config: DictConfig) -> Path:
     """Where the report goes: made and tried now, so that a place that cannot be written is told before the work."""
-    path = Path(config.out).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"out={path} is a file: give a folder")
+    path = folder(config)
     earlier = [name for name in (JSON, PAGE) if (path / name).exists()]
     if earlier and not config.overwrite:
         raise ValueError(f"{path.resolve()} already holds a report: choose another out=, or overwrite=true")
@@ -72,11 +67,11 @@ def open_folder(config: DictConfig) -> Path:
     return path
 
 
-def generation(config: DictConfig, folder: Path) -> DictConfig:
+def generation(config: DictConfig, sounds: Path) -> DictConfig:
     """The settings of generate.py that make the sounds of a model, at their true level, into a folder."""
     usual: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "configs" / "generate.yaml"), resolve=False)
     usual = {name: value for name, value in usual.items() if name not in ("defaults", "hydra", "out", "logs_dir")}
     asked = {name: config[name] for name in OF_A_MODEL if config.get(name) is not None}
     own = {name: config[name] for name in ("ckpt", "seed", "overwrite", "allow_pickle", "logs_dir")}
     parts = {"sampler": None, "ladder": None}
-    return OmegaConf.create({**usual, **parts, "count": COUNT, **own, **asked, "bits": 32, "out": str(folder)})
+    return OmegaConf.create({**usual, **parts, "count": COUNT, **own, **asked, "bits": 32, "out": str(sounds)})

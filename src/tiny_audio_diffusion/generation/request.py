@@ -86,21 +86,37 @@ def _check_kinds(config: DictConfig) -> None:
     for name, least in WHOLE.items():
         value = config[name]
         left_out = name in OPTIONAL_WHOLE and value is None
-        if not left_out and (type(value) is not int or value < least):
-            raise ValueError(f"{name} must be a whole number, at least {least}, not {value}")
-    if config.seed > LARGEST_SEED:
-        raise ValueError(f"seed must be at most {LARGEST_SEED}, not {config.seed}")
+        if not left_out:
+            check_whole(name, value, least=least)
+    check_seed(config.seed)
     for name, (what, fits) in NUMBERS.items():
         value = config[name]
         if value is not None and not (type(value) in (int, float) and fits(value)):
             raise ValueError(f"{name} must be {what}, not {value}")
     for name in SWITCHES:
-        if type(config[name]) is not bool:
-            raise ValueError(f"{name} must be true or false, not {config[name]}")
+        check_switch(name, config[name])
     for name, choices in CHOICES.items():
         if config[name] not in choices:
             listed = ", ".join(str(choice) for choice in choices if choice is not None)
             raise ValueError(f"there is no {name}={config[name]}: choose {listed}")
+
+
+def check_whole(name: str, value: object, *, least: int) -> None:
+    """Refuse what is no whole number or too small."""
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} must be a whole number, at least {least}, not {value}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what a generator of noise does not take."""
+    if seed > LARGEST_SEED:
+        raise ValueError(f"seed must be at most {LARGEST_SEED}, not {seed}")
+
+
+def check_switch(name: str, value: object) -> None:
+    """Refuse what is neither true nor false."""
+    if type(value) is not bool:
+        raise ValueError(f"{name} must be true or false, not {value}")
 
 
 def _check_task(config: DictConfig) -> None:
