@@ -19,7 +19,6 @@ from tiny_audio_diffusion.trainer import best_precision
 KINDS = ("parameters", "gradients", "optimizer", "average", "activations", "temporaries")
 HOST = "average on the host"
 STEP, AVERAGING, VALIDATION, SAMPLING = "optimizer step", "averaging", "validation", "sampling"
-PARTS_OF_TRAINING = (FORWARD, BACKWARD, STEP, AVERAGING)
 SMALLEST_BLOCK = {"cpu": 1, "cuda": 512}  # bytes that an allocator hands out
 
 
@@ -36,11 +35,6 @@ class Estimate:
     @property
     def total(self) -> int:
         return sum(self.kinds.values())
-
-    @property
-    def training(self) -> int:
-        """The highest of a step, without validation and its sounds."""
-        return max(size for phase, size in self.phases.items() if phase in PARTS_OF_TRAINING)
 
 
 def estimate(config: DictConfig, *, device: str) -> Estimate:
